@@ -1,0 +1,1 @@
+"""Transactions before any feature: profiles, sources, the simulator, validation, labels."""
