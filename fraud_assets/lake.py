@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +47,8 @@ class Lake:
 
     @property
     def _root(self) -> UPath:
-        return UPath(self.root, **self.storage_options)
+        root: UPath = UPath(self.root, **self.storage_options)
+        return root
 
     @property
     def is_local(self) -> bool:
@@ -126,6 +126,32 @@ class Lake:
         present = [day for day in days if self.has_day(asset, day)]
         return self.read_days(asset, present, columns) if present else None
 
+    def row_count(self, asset: str, day: date) -> int:
+        """Rows of a day, from the file's footer."""
+        path = self.path(asset, day)
+        file = path.path if self.is_local else io.BytesIO(path.read_bytes())
+        return int(pl.scan_parquet(file, hive_partitioning=False).select(pl.len()).collect().item())
+
+    def chunks_by_rows(self, asset: str, days: Sequence[date], rows: int) -> list[list[date]]:
+        """Split `days` into runs of consecutive entries with about `rows` rows at most.
+
+        Raises:
+            MissingDayError: a day was never written.
+        """
+        missing = [day for day in days if not self.has_day(asset, day)]
+        if missing:
+            raise MissingDayError(_missing(asset, missing, "not materialised"))
+        chunks: list[list[date]] = []
+        held = 0
+        for day in days:
+            count = self.row_count(asset, day)
+            if not chunks or held + count > rows:
+                chunks.append([])
+                held = 0
+            chunks[-1].append(day)
+            held += count
+        return chunks
+
     def _read(self, path: UPath, columns: Sequence[str] | None) -> pl.DataFrame:
         chosen = list(columns) if columns is not None else None
         if self.is_local:
@@ -143,7 +169,7 @@ class Lake:
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             temporary.write_bytes(content)
-            os.replace(temporary, target)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         return str(target)

@@ -23,6 +23,7 @@ RESERVED_NAMES = frozenset(
         "transaction_id", "event_time", "event_order_us", "amount", "payer_id", "payee_id", "kind",
         "source_label", "source_label_known_at", "source_scenario", "source_row", "label", "day",
         "label_known_at", "label_source", "scenario", "score", "decision", "reasons",
+        "reject_reasons",
     }
 )  # fmt: skip
 
@@ -214,6 +215,10 @@ class GateChoices(_Model):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
     max_calibration_error: Share = 0.05
+    max_calibration_ratio: Annotated[float, Field(gt=1.0)] = 2.0
+    """Expected over observed frauds may be at most this, and at least its inverse. An absolute
+    calibration error says little where one row in two hundred is fraud."""
+
     max_latency_ms: Annotated[float, Field(gt=0)] = 20.0
 
 
@@ -257,7 +262,7 @@ class Profile(_Model):
 
     @model_validator(mode="after")
     def _names_are_free_and_entities_exist(self) -> Self:
-        names = [extra.name for extra in (*self.numeric, *self.categorical)]
+        names = [c.name for c in self.numeric] + [c.name for c in self.categorical]
         for name in names:
             if name in RESERVED_NAMES:
                 raise ValueError(f"extra column name '{name}' is reserved: choose another")
@@ -288,7 +293,8 @@ class Profile(_Model):
 def shipped_profiles() -> list[str]:
     """Names of the profiles that come with the package, sorted."""
     folder = resources.files("fraud_assets.profiles")
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    files = (entry.name for entry in folder.iterdir())
+    return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
 def load_profile(name_or_path: str | Path) -> Profile:

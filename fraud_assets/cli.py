@@ -1,0 +1,187 @@
+"""`fraud-assets …`: set an installation up, look at a source, move the clock, read the result.
+
+Everything else is Dagster's own command line; nothing here is needed to run the graph.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from fraud_assets.settings import Settings
+
+app = typer.Typer(
+    help="Fraud detection as a Dagster asset graph.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@app.command()
+def init(
+    profile: Annotated[str, typer.Option(help="A shipped profile, or a YAML file")],
+    source: Annotated[Path, typer.Option(help="A file for all days, or a folder of daily files")],
+    history: Annotated[
+        int | None, typer.Option(help="Days to backfill before the clock moves; a third by default")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="At most this many days of the source")] = None,
+) -> None:
+    """Set this folder up for your own transactions: writes .env, dagster.yaml, workspace.yaml."""
+    from rich.console import Console
+
+    from fraud_assets.resources.source import build_source
+    from fraud_assets.transactions.profile import load_profile
+
+    console = Console()
+    with _user_errors():
+        name = profile if not Path(profile).is_file() else str(Path(profile).resolve())
+        kind = "folder" if source.is_dir() else "file"
+        settings = Settings(profile=name, source=kind, source_path=source.resolve(), days=100_000)
+        found = build_source(settings, load_profile(name))
+        with console.status("Looking through the source once"):
+            landed = found.days()
+        if not landed:
+            raise ValueError(f"{source} holds no day that the profile '{profile}' can read")
+        count = (landed[-1] - landed[0]).days + 1
+        count = max(2, min(count, days) if days else count)
+        chosen = history if history is not None else max(1, count // 3)
+        Settings(
+            profile=name, source=kind, source_path=source.resolve(), days=count,
+            history_days=chosen, first_day=landed[0],
+        )  # fmt: skip
+    lines = {
+        "FRAUD_PROFILE": name,
+        "FRAUD_SOURCE": kind,
+        "FRAUD_SOURCE_PATH": str(source.resolve()),
+        "FRAUD_FIRST_DAY": landed[0].isoformat(),
+        "FRAUD_DAYS": str(count),
+        "FRAUD_HISTORY_DAYS": str(chosen),
+    }
+    Path(".env").write_text("".join(f"{k}={v}\n" for k, v in lines.items()), "utf-8")
+    for template in sorted(TEMPLATES.glob("*.yaml")):
+        if not Path(template.name).exists():
+            shutil.copyfile(template, template.name)
+    console.print(
+        f"{count} days from {landed[0]}, the first {chosen} of them history; written to .env\n"
+        f"next: [bold]fraud-assets simulate --days {max(1, count - chosen)}[/bold], then "
+        "[bold]fraud-assets dev[/bold]"
+    )
+
+
+@app.command()
+def inspect(
+    days: Annotated[int, typer.Option(min=1, help="Days to look at")] = 5,
+) -> None:
+    """Show what the source holds and what the profile makes of its first day."""
+    from rich.console import Console
+
+    from fraud_assets.resources.source import build_source
+    from fraud_assets.summary import first_day_table, source_table
+    from fraud_assets.transactions.profile import load_profile
+
+    with _user_errors():
+        settings = Settings()
+        profile = load_profile(settings.profile)
+        found = build_source(settings, profile)
+        console = Console()
+        console.print(source_table(found, profile, days))
+        console.print(first_day_table(found, profile))
+
+
+@app.command()
+def simulate(
+    days: Annotated[int, typer.Option(min=1, help="Days to move the clock by")] = 31,
+) -> None:
+    """Move the clock day by day; the sensors decide what runs. Ends in a summary."""
+    from rich.console import Console
+
+    from fraud_assets.summary import show_progress, summarise
+
+    _home()
+    import dagster as dg
+
+    from fraud_assets.simulation import Simulation, SimulationFailedError, quiet_logs
+
+    console = Console()
+    with _user_errors(SimulationFailedError):
+        settings = Settings()
+        with dg.DagsterInstance.get() as instance, quiet_logs():
+            simulation = Simulation(settings, instance)
+            if not simulation.plan(days):
+                raise ValueError(
+                    f"the clock stands at {simulation.clock.today()}, the last of the "
+                    f"{settings.days} days: raise FRAUD_DAYS, or begin again with an empty "
+                    f"{settings.data_dir}"
+                )
+            show_progress(simulation, days, console)
+            console.print(summarise(settings, instance))
+
+
+@app.command()
+def summary() -> None:
+    """Show the summary of what has been simulated so far."""
+    from rich.console import Console
+
+    from fraud_assets.summary import summarise
+
+    _home()
+    import dagster as dg
+
+    with _user_errors(), dg.DagsterInstance.get() as instance:
+        Console().print(summarise(Settings(), instance))
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port on the loopback interface")] = 3000,
+) -> None:
+    """Open the Dagster UI and its daemon on this folder's installation."""
+    _home()
+    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1"]
+    os.execv(command[0], [*command, "--port", str(port), "-m", "fraud_assets.definitions"])  # noqa: S606
+
+
+def _home() -> None:
+    """Without DAGSTER_HOME the instance is this folder, if it has a dagster.yaml."""
+    if "DAGSTER_HOME" in os.environ:
+        return
+    if not Path("dagster.yaml").is_file():
+        _fail("no dagster.yaml here: run `fraud-assets init` first, or set DAGSTER_HOME")
+    os.environ["DAGSTER_HOME"] = str(Path.cwd())
+
+
+class _user_errors:  # noqa: N801
+    """Turns what a user can cause into one message and exit code 2."""
+
+    def __init__(self, *kinds: type[Exception]) -> None:
+        self._kinds: tuple[type[Exception], ...] = (ValueError, LookupError, OSError, *kinds)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:  # noqa: ANN401
+        if isinstance(error, ValidationError):
+            _fail(_settings_message(error))
+        if isinstance(error, self._kinds):
+            _fail(str(error))
+
+
+def _settings_message(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        name = "FRAUD_" + "__".join(str(part) for part in item["loc"]).upper()
+        lines.append(item["msg"] if not item["loc"] else f"{name}: {item['msg']}")
+    return "the settings are refused:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _fail(message: str) -> None:
+    typer.secho(message, err=True, fg=typer.colors.RED)
+    raise typer.Exit(2)

@@ -1,0 +1,126 @@
+"""Which days a model is fitted, tuned and judged on.
+
+Only the calendar belongs here. Which rows of a day count is decided in `dataset`. There is no
+random split: a split by anything but time lets a model see the future (Fraud Detection Handbook,
+chapter 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final, Self
+
+from fraud_assets.transactions.profile import TrainingChoices
+
+MIN_FOLD_TRAIN_DAYS: Final = 2
+"""A fold fitted on a single day would learn that weekday."""
+
+
+class NotEnoughHistoryError(ValueError):
+    """The history is too short to train as of a day; says from which day on it is long enough."""
+
+    def __init__(self, message: str, first_possible_day: date) -> None:
+        super().__init__(message)
+        self.first_possible_day = first_possible_day
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """The days of every slice of a training as of `day`, each tuple in order and without gaps.
+
+    The hyper-parameters, the number of rounds, the calibration and the threshold come from the
+    fold: fitted on `fold_train_days`, judged on `validation_days`. The final model is refitted on
+    `train_days`, and champion and challenger are compared on `gate_days`, which neither touched.
+    """
+
+    day: date
+    label_delay_days: int
+    train_days: tuple[date, ...]
+    fold_train_days: tuple[date, ...]
+    validation_days: tuple[date, ...]
+    gate_days: tuple[date, ...]
+
+    @classmethod
+    def as_of(
+        cls, day: date, label_delay_days: int, training: TrainingChoices, first_day: date
+    ) -> Self:
+        """The plan for a model trained at the end of `day`.
+
+        With delay d, g gate days, v validation days and a window of W days: the gate is the last g
+        days whose labels are mature, `[day-d-g+1, day-d]`; with E = gate start - d - 1, validation
+        is `[E-v+1, E]`, the fold trains on the W days up to E-v-d, and the final model on the W
+        days up to E. A slice is judged only after the delay has passed since the days that it was
+        fitted on, as it will be in service (Handbook, chapter 5.1). Training slices are cut off
+        at `first_day`.
+
+        Args:
+            day: the last day whose labels may be known.
+            label_delay_days: days until a label counts as mature, zero or more.
+            training: the lengths of the slices, in days.
+            first_day: the first day with data.
+
+        Raises:
+            NotEnoughHistoryError: the gate, the validation or two days of fold training do not
+                fit between `first_day` and `day`.
+            ValueError: the delay is negative.
+        """
+        if label_delay_days < 0:
+            raise ValueError(f"label_delay_days is {label_delay_days}: it may not be negative")
+        delay = timedelta(days=label_delay_days)
+        one = timedelta(days=1)
+        gate_end = day - delay
+        gate_start = gate_end - timedelta(days=training.gate_days) + one
+        train_end = gate_start - delay - one
+        validation_start = train_end - timedelta(days=training.validation_days) + one
+        fold_end = validation_start - delay - one
+
+        missing = (first_day - fold_end).days + MIN_FOLD_TRAIN_DAYS - 1
+        if missing > 0:
+            first_possible = day + timedelta(days=missing)
+            raise NotEnoughHistoryError(
+                f"cannot train as of {day}: the data begins on {first_day}, and {missing} more "
+                f"day(s) are needed for {training.gate_days} gate day(s), "
+                f"{training.validation_days} validation day(s) and {MIN_FOLD_TRAIN_DAYS} days of "
+                f"fold training, each {label_delay_days} day(s) of label delay apart; "
+                f"the first day that works is {first_possible}",
+                first_possible,
+            )
+        window = timedelta(days=training.window_days) - one
+        return cls(
+            day=day,
+            label_delay_days=label_delay_days,
+            train_days=_days(max(first_day, train_end - window), train_end),
+            fold_train_days=_days(max(first_day, fold_end - window), fold_end),
+            validation_days=_days(validation_start, train_end),
+            gate_days=_days(gate_start, gate_end),
+        )
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """Every day that some slice uses, oldest first."""
+        used = {*self.train_days, *self.fold_train_days, *self.validation_days, *self.gate_days}
+        return tuple(sorted(used))
+
+    def describe(self) -> dict[str, str]:
+        """Each slice as `first … last (n days)`, for metadata and model cards."""
+        slices = {
+            "fold_train": self.fold_train_days,
+            "validation": self.validation_days,
+            "train": self.train_days,
+            "gate": self.gate_days,
+        }
+        described = {"as_of": self.day.isoformat(), "label_delay": f"{self.label_delay_days} days"}
+        for name, days in slices.items():
+            described[name] = f"{days[0]} … {days[-1]} ({len(days)} days)"
+        return described
+
+
+def days_needed(label_delay_days: int, training: TrainingChoices) -> int:
+    """Days of history with which `SplitPlan.as_of` first works."""
+    slices = MIN_FOLD_TRAIN_DAYS + training.validation_days + training.gate_days
+    return slices + 3 * label_delay_days
+
+
+def _days(first: date, last: date) -> tuple[date, ...]:
+    return tuple(first + timedelta(days=offset) for offset in range((last - first).days + 1))

@@ -1,0 +1,292 @@
+"""The sensors: they collect facts from the instance, ask the policy, and request runs.
+
+No rule belongs here: what counts as drift or decay, and when to wait, is `monitoring.policy`. A
+sensor remembers the last report it read by its storage id, so that nothing is decided twice, and
+a day that is reported again is decided again.
+"""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final, TypeVar
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from fraud_assets.assets import DRIFT, FEATURES, PERFORMANCE, RAW, VALIDATED
+from fraud_assets.jobs import RETRAINING
+from fraud_assets.metadata import DriftRecord, PerformanceRecord, Record, ValidationRecord
+from fraud_assets.modeling.splits import days_needed
+from fraud_assets.monitoring.policy import (
+    DriftFacts,
+    FirstTrainingFacts,
+    PerformanceFacts,
+    PipelineState,
+    RetrainingDecision,
+    decide_on_drift,
+    decide_on_performance,
+    first_training_decision,
+)
+from fraud_assets.resources.source import landed_days
+from fraud_assets.settings import Settings
+from fraud_assets.store.engine import PredictionStore
+from fraud_assets.transactions.profile import Profile
+
+NEW_DAY_SENSOR: Final = "new_day_sensor"
+DRIFT_SENSOR: Final = "drift_retraining_sensor"
+PERFORMANCE_SENSOR: Final = "performance_retraining_sensor"
+
+REPORT_TAG: Final = "fraud_assets/report"
+REASON_TAG: Final = "fraud_assets/reason"
+PARTITION_TAG: Final = "dagster/partition"
+RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
+RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
+
+REPORTS_PER_TICK: Final = 200
+RUNS_LOOKED_AT: Final = 200
+
+R = TypeVar("R", bound=Record)
+
+
+def build_sensors(
+    settings: Settings,
+    profile: Profile,
+    daily_pipeline: UnresolvedAssetJobDefinition,
+    retraining: UnresolvedAssetJobDefinition,
+) -> list[dg.SensorDefinition]:
+    """The three sensors of an installation."""
+    choices = profile.monitoring
+
+    @dg.sensor(
+        name=NEW_DAY_SENSOR,
+        job=daily_pipeline,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Closes each day that has landed in the source; many at once in one run.",
+    )
+    def new_day_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        landed = landed_days(settings, profile)
+        done = {
+            date.fromisoformat(key)
+            for key in context.instance.get_materialized_partitions(dg.AssetKey(RAW))
+        }
+        requested = date.fromisoformat(context.cursor) if context.cursor else date.min
+        new = [d for d in landed if d not in done and d > requested]
+        if not new:
+            newest = str(landed[-1]) if landed else "none"
+            return dg.SensorResult(
+                skip_reason=f"no new day: {len(landed)} landed, the newest is {newest}",
+                cursor=context.cursor,
+            )
+        return dg.SensorResult(
+            run_requests=[_close(first, last) for first, last in consecutive(new)],
+            cursor=new[-1].isoformat(),
+        )
+
+    @dg.sensor(
+        name=DRIFT_SENSOR,
+        job=retraining,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=(
+            f"Retrains when a drift report reaches {choices.drift_share_threshold:.0%} drifted "
+            "inputs, data quality, cooldown and mature frauds allowing. Once per report."
+        ),
+    )
+    def drift_retraining_sensor(
+        context: dg.SensorEvaluationContext, store: dg.ResourceParam[PredictionStore]
+    ) -> dg.SensorResult:
+        decisions = []
+        reports = new_reports(context, DRIFT)
+        for event in reports:
+            report = DriftRecord.from_event(_materialization(event))
+            facts = DriftFacts(
+                day=report.day,
+                storage_id=event.storage_id,
+                rows=report.rows,
+                drift_share=report.drift_share,
+                drifted_columns=tuple(report.drifted_columns),
+                score_drift=report.score_drift,
+                not_measured=None if report.status == "measured" else report.status,
+            )
+            state = pipeline_state(context.instance, store, DRIFT, report.day, event.storage_id)
+            decisions.append(decide_on_drift(facts, state, choices))
+        return act(context, decisions, reports)
+
+    @dg.sensor(
+        name=PERFORMANCE_SENSOR,
+        job=retraining,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=(
+            f"Retrains when realised average precision falls {choices.performance_drop:.0%} below "
+            "the champion's at its gate, and trains the first model once there are labels enough."
+        ),
+    )
+    def performance_retraining_sensor(
+        context: dg.SensorEvaluationContext, store: dg.ResourceParam[PredictionStore]
+    ) -> dg.SensorResult:
+        decisions = []
+        reports = new_reports(context, PERFORMANCE)
+        for event in reports:
+            report = PerformanceRecord.from_event(_materialization(event))
+            key = event.storage_id
+            state = pipeline_state(context.instance, store, PERFORMANCE, report.day, key)
+            if state.champion_version is None:
+                first = FirstTrainingFacts(
+                    day=report.day,
+                    storage_id=key,
+                    labelled_days=_days_up_to(context.instance, FEATURES, report.day),
+                    needed_days=days_needed(profile.label_delay_days, profile.training),
+                )
+                decisions.append(first_training_decision(first, state, choices))
+                continue
+            facts = PerformanceFacts(
+                day=report.day,
+                storage_id=key,
+                average_precisions=_champions_days(context.instance, state.champion_version),
+                gate_average_precision=report.champion_gate_average_precision,
+            )
+            decisions.append(decide_on_performance(facts, state, choices))
+        return act(context, decisions, reports)
+
+    return [new_day_sensor, drift_retraining_sensor, performance_retraining_sensor]
+
+
+def consecutive(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Runs of consecutive days as (first, last).
+
+    >>> consecutive([date(2025, 1, 1), date(2025, 1, 2), date(2025, 1, 4)])[1]
+    (datetime.date(2025, 1, 4), datetime.date(2025, 1, 4))
+    """
+    spans: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if spans and day - spans[-1][1] == timedelta(days=1):
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
+
+
+def _close(first: date, last: date) -> dg.RunRequest:
+    if first == last:
+        return dg.RunRequest(run_key=f"day:{first}", partition_key=first.isoformat())
+    return dg.RunRequest(
+        run_key=f"days:{first}:{last}",
+        tags={RANGE_START_TAG: first.isoformat(), RANGE_END_TAG: last.isoformat()},
+    )
+
+
+def new_reports(context: dg.SensorEvaluationContext, asset: str) -> list[dg.EventLogRecord]:
+    """Reports that this sensor has not read yet, oldest first."""
+    after = int(context.cursor) if context.cursor else None
+    found = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=after),
+        limit=REPORTS_PER_TICK,
+        ascending=True,
+    )
+    return list(found.records)
+
+
+def pipeline_state(
+    instance: dg.DagsterInstance, store: PredictionStore, asset: str, day: date, storage_id: int
+) -> PipelineState:
+    """What the policy has to know beside a report of `asset` for `day`."""
+    from fraud_assets.store.promotions import champion_on
+
+    runs = instance.get_run_records(dg.RunsFilter(job_name=RETRAINING), limit=RUNS_LOOKED_AT)
+    days = [
+        date.fromisoformat(r.dagster_run.tags[PARTITION_TAG])
+        for r in runs
+        if PARTITION_TAG in r.dagster_run.tags
+    ]
+    handled = {r.dagster_run.tags.get(REPORT_TAG) for r in runs}
+    reported = instance.get_materialized_partitions(dg.AssetKey(asset))
+    validation = latest(instance, VALIDATED, day, ValidationRecord)
+    performance = latest(instance, PERFORMANCE, day, PerformanceRecord)
+    champion = champion_on(store, day + timedelta(days=1))
+    return PipelineState(
+        quarantine_share=validation.reject_share if validation else None,
+        last_retraining_day=max(days, default=None),
+        retraining_running=any(not r.dagster_run.is_finished for r in runs),
+        mature_positives=performance.mature_positives if performance else 0,
+        newest_report_day=max(map(date.fromisoformat, reported), default=None),
+        handled_ids=frozenset({storage_id} if f"{asset}:{storage_id}" in handled else ()),
+        champion_version=champion.version if champion else None,
+    )
+
+
+def latest(instance: dg.DagsterInstance, asset: str, day: date, record: type[R]) -> R | None:
+    """The newest record of an asset's day; None where it was never materialised."""
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[day.isoformat()]),
+        limit=1,
+    ).records
+    return record.from_event(_materialization(found[0])) if found else None
+
+
+def latest_by_day(instance: dg.DagsterInstance, asset: str, record: type[R]) -> dict[date, R]:
+    """The newest record of every day of an asset."""
+    found: dict[date, R] = {}
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(
+            dg.AssetKey(asset), limit=REPORTS_PER_TICK, cursor=cursor
+        )
+        for event in page.records:
+            if event.partition_key is not None:
+                day = date.fromisoformat(event.partition_key)
+                if day not in found:
+                    found[day] = record.from_event(_materialization(event))
+        if not page.has_more:
+            return found
+        cursor = page.cursor
+
+
+def act(
+    context: dg.SensorEvaluationContext,
+    decisions: Sequence[RetrainingDecision],
+    read: Sequence[dg.EventLogRecord],
+) -> dg.SensorResult:
+    """Request the retraining of the newest decision that asks for one; say why the others wait."""
+    if not decisions:
+        return dg.SensorResult(skip_reason="no new report", cursor=context.cursor)
+    cursor = str(max(event.storage_id for event in read))
+    for decision in decisions:
+        context.log.info(f"{decision.day}: {decision.action}: {decision.reason}")
+    wanted = [d for d in decisions if d.action == "retrain"]
+    if not wanted:
+        return dg.SensorResult(skip_reason=decisions[-1].reason, cursor=cursor)
+    chosen = wanted[-1]
+    asset = DRIFT if chosen.trigger == "drift" else PERFORMANCE
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=chosen.run_key,
+                partition_key=chosen.day.isoformat(),
+                tags={REPORT_TAG: f"{asset}:{chosen.storage_id}", REASON_TAG: chosen.reason},
+            )
+        ],
+        cursor=cursor,
+    )
+
+
+def _champions_days(instance: dg.DagsterInstance, version: str) -> tuple[float | None, ...]:
+    """Average precision of the matured days that `version` scored, oldest first."""
+    reports = latest_by_day(instance, PERFORMANCE, PerformanceRecord)
+    return tuple(
+        reports[day].average_precision
+        for day in sorted(reports)
+        if reports[day].matured_day is not None and reports[day].model_version == version
+    )
+
+
+def _days_up_to(instance: dg.DagsterInstance, asset: str, day: date) -> int:
+    keys = instance.get_materialized_partitions(dg.AssetKey(asset))
+    return sum(date.fromisoformat(key) <= day for key in keys)
+
+
+def _materialization(event: dg.EventLogRecord) -> dg.AssetMaterialization:
+    found = event.asset_materialization
+    if found is None:
+        raise TypeError(f"event {event.storage_id} is not a materialisation")
+    return found

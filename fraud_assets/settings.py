@@ -1,0 +1,119 @@
+"""Settings of this installation: where things lie and which services answer.
+
+The only reader of the environment (`FRAUD_*`, or a `.env` file in the working folder). What
+depends on the business rather than on the machine belongs in `transactions.profile`.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fraud_assets.transactions.simulator import SimulatorConfig
+
+
+class Settings(BaseSettings):
+    """Everything that a deployment chooses. Defaults need no service and no configuration.
+
+    >>> Settings(_env_file=None, data_dir="/tmp/x").lake_root
+    '/tmp/x/lake'
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FRAUD_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(
+        Path("data"), description="Folder of the lake, the store, the registry and the caches"
+    )
+    profile: str = Field("simulator", description="A shipped profile's name, or a YAML file")
+    source: Literal["simulator", "file", "folder", "sql"] = Field(
+        "simulator", description="Where raw transactions come from"
+    )
+    source_path: Path | None = Field(
+        None, description="File or landing folder, for the sources `file` and `folder`"
+    )
+    source_url: SecretStr | None = Field(None, description="SQLAlchemy URL, for the source `sql`")
+    source_query: str | None = Field(
+        None, description="Query of one day with :start and :end, for the source `sql`"
+    )
+    source_days_query: str | None = Field(
+        None, description="Query that lists the days there are, for the source `sql`"
+    )
+
+    first_day: date = Field(date(2025, 1, 1), description="First partition")
+    days: Annotated[int, Field(ge=2)] = 52
+    history_days: Annotated[int, Field(ge=1)] = Field(
+        21, description="Days that `simulate` backfills at once before the clock starts to move"
+    )
+
+    lake_url: str | None = Field(None, description="Lake elsewhere than in data_dir: s3://…")
+    store_url: SecretStr | None = Field(
+        None, description="Prediction store elsewhere than in data_dir: postgresql+psycopg2://…"
+    )
+    mlflow_tracking_uri: str | None = Field(
+        None, description="MLflow server; the default is an SQLite file in data_dir"
+    )
+    mlflow_experiment: str = "fraud_assets"
+    registered_model: str = "fraud_model"
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="Threads for features and training; 0 takes the cores of this process"
+    )
+    simulator: SimulatorConfig = SimulatorConfig()
+
+    @model_validator(mode="after")
+    def _source_is_complete(self) -> Self:
+        if self.source in ("file", "folder") and self.source_path is None:
+            raise ValueError(f"FRAUD_SOURCE={self.source} needs FRAUD_SOURCE_PATH")
+        if self.source == "sql" and (self.source_url is None or self.source_query is None):
+            raise ValueError("FRAUD_SOURCE=sql needs FRAUD_SOURCE_URL and FRAUD_SOURCE_QUERY")
+        if self.history_days >= self.days:
+            raise ValueError(
+                f"FRAUD_HISTORY_DAYS ({self.history_days}) must be less than FRAUD_DAYS "
+                f"({self.days})"
+            )
+        return self
+
+    @property
+    def last_day(self) -> date:
+        """The last partition."""
+        return self.first_day + timedelta(days=self.days - 1)
+
+    @property
+    def lake_root(self) -> str:
+        """Folder or URL of the lake."""
+        return self.lake_url or str(self.data_dir.resolve() / "lake")
+
+    @property
+    def store_sqlalchemy_url(self) -> str:
+        """URL of the prediction store; may hold a password."""
+        if self.store_url is not None:
+            return self.store_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'store.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Tracking and registry URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.data_dir.resolve() / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifact_root(self) -> str | None:
+        """Folder of the artefacts, where no MLflow server decides it."""
+        if self.mlflow_tracking_uri is not None:
+            return None
+        return (self.data_dir.resolve() / "mlflow").as_uri()
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder for what can be made again: split files, downloaded models."""
+        return self.data_dir.resolve() / "cache"
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to compute with: the setting, else the cores that this process may use."""
+        return self.threads or len(os.sched_getaffinity(0))

@@ -1,0 +1,202 @@
+"""Fast-forward of the simulation clock: close day after day, and let the real sensors decide.
+
+The same sensors, jobs and instance as under `dagster dev`; only the daemon is replaced by a loop.
+What a day does belongs in the assets, when a model is retrained in `monitoring.policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import dagster as dg
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from fraud_assets.assets import PERFORMANCE
+from fraud_assets.clock import SimulationClock
+from fraud_assets.definitions import build_defs
+from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING
+from fraud_assets.resources import store_resource
+from fraud_assets.sensors import DRIFT_SENSOR, NEW_DAY_SENSOR, PERFORMANCE_SENSOR
+from fraud_assets.settings import Settings
+
+ORDER = (NEW_DAY_SENSOR, DRIFT_SENSOR, PERFORMANCE_SENSOR)
+"""A day is closed before anything is decided about it."""
+
+RUN_KEY_TAG = "dagster/run_key"
+SENSOR_TAG = "dagster/sensor_name"
+
+
+class SimulationFailedError(RuntimeError):
+    """A run failed, so that the clock cannot move on; names the run, the step and the cause."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that a sensor asked for, and its days."""
+
+    job: str
+    sensor: str
+    run_id: str
+    first_day: date
+    last_day: date
+    reason: str
+
+    @property
+    def is_retraining(self) -> bool:
+        """Whether it trained a candidate."""
+        return self.job == RETRAINING
+
+
+@dataclass(frozen=True)
+class ClosedDays:
+    """What happened when the clock reached `last_day`."""
+
+    first_day: date
+    last_day: date
+    runs: list[FinishedRun]
+
+
+class Simulation:
+    """Moves the clock over an instance.
+
+    Args:
+        settings: the installation.
+        instance: the Dagster instance that the UI reads too.
+    """
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.clock = SimulationClock(settings.data_dir)
+        self._defs = build_defs(settings)
+        self._repository = self._defs.get_repository_def()
+
+    def plan(self, days: int) -> list[date]:
+        """The days that `run` would set the clock to.
+
+        The first may stand for the history, or be a day whose run failed and is tried again.
+        """
+        today = self.clock.today()
+        targets: list[date] = []
+        if today is None:
+            today = self.settings.first_day + timedelta(days=self.settings.history_days - 1)
+            targets.append(today)
+        elif not self._is_closed(today):
+            targets.append(today)
+        targets += [today + timedelta(days=i + 1) for i in range(days)]
+        return [day for day in targets if day <= self.settings.last_day]
+
+    def run(
+        self, days: int, started: Callable[[str], None] = lambda _: None
+    ) -> Iterator[ClosedDays]:
+        """Close `days` more days, yielding after each; the first time, the history before them.
+
+        Args:
+            days: how many days to close, at least one.
+            started: told what is being run, for a progress display.
+
+        Raises:
+            SimulationFailedError: a run failed; what was closed before stays closed, and the day
+                is tried again the next time.
+        """
+        for day in self.plan(days):
+            previous = self.clock.today()
+            self.clock.set(day)
+            first = self.settings.first_day if previous is None else previous + timedelta(days=1)
+            yield ClosedDays(min(first, day), day, list(self.tick(started)))
+
+    def tick(self, started: Callable[[str], None] = lambda _: None) -> Iterator[FinishedRun]:
+        """Evaluate each sensor once at the clock as it stands, and run what it requests.
+
+        A sensor's cursor moves after its runs have succeeded, so that a failure is not forgotten.
+        """
+        for name in ORDER:
+            key = f"fraud_assets/simulation/{name}"
+            cursor = self.instance.run_storage.get_cursor_values({key}).get(key)
+            tick = self._evaluate(name, cursor)
+            for request in tick.run_requests or []:
+                finished = self._execute(name, request, started)
+                if finished is not None:
+                    yield finished
+            if tick.cursor is not None:
+                self.instance.run_storage.set_cursor_values({key: tick.cursor})
+
+    def _is_closed(self, day: date) -> bool:
+        closed = self.instance.get_materialized_partitions(dg.AssetKey(PERFORMANCE))
+        return day.isoformat() in closed
+
+    def _evaluate(self, name: str, cursor: str | None) -> SensorExecutionData:
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=cursor,
+            definitions=self._defs,
+            sensor_name=name,
+            # The daemon takes these from the definitions by itself; a context built by hand not.
+            resources={"store": store_resource(self.settings)},
+        ) as context:
+            return self._repository.get_sensor_def(name).evaluate_tick(context)
+
+    def _execute(
+        self, sensor: str, request: dg.RunRequest, started: Callable[[str], None]
+    ) -> FinishedRun | None:
+        tags = {**request.tags, SENSOR_TAG: sensor}
+        if request.run_key is not None:
+            tags[RUN_KEY_TAG] = request.run_key
+            same = dg.RunsFilter(
+                tags={RUN_KEY_TAG: request.run_key, SENSOR_TAG: sensor},
+                statuses=[dg.DagsterRunStatus.SUCCESS],
+            )
+            if self.instance.get_runs_count(same):
+                return None
+        job = request.job_name or (DAILY_PIPELINE if sensor == NEW_DAY_SENSOR else RETRAINING)
+        first, last = _days_of(request)
+        started(f"{job} {first}" if first == last else f"{job} {first} to {last}")
+        result = self._repository.get_job(job).execute_in_process(
+            instance=self.instance,
+            partition_key=request.partition_key,
+            tags=tags,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+        if not result.success:
+            raise SimulationFailedError(_failure(result, job, last))
+        reason = request.tags.get("fraud_assets/reason", "")
+        return FinishedRun(job, sensor, result.run_id, first, last, reason)
+
+
+def _days_of(request: dg.RunRequest) -> tuple[date, date]:
+    if request.partition_key is not None:
+        day = date.fromisoformat(request.partition_key)
+        return day, day
+    return (
+        date.fromisoformat(request.tags["dagster/asset_partition_range_start"]),
+        date.fromisoformat(request.tags["dagster/asset_partition_range_end"]),
+    )
+
+
+def _failure(result: dg.ExecuteInProcessResult, job: str, day: date) -> str:
+    for event in result.filter_events(lambda e: e.is_step_failure):
+        error = event.step_failure_data.error
+        cause = error.cause if error is not None and error.cause is not None else error
+        message = cause.message.strip() if cause is not None else "unknown cause"
+        return f"{job} of {day} failed in {event.step_key}: {message} (run {result.run_id})"
+    return f"{job} of {day} failed before its first step (run {result.run_id})"
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Keep Dagster's and the libraries' own log lines out of a progress display."""
+    import logging
+    import warnings
+
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

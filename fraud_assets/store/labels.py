@@ -1,0 +1,176 @@
+"""What analysts said of transactions: appended as they say it, read by the day it became known.
+
+Labels that the source data brings are no business of this module (`transactions.labels`), nor is
+the choice between several labels of one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Final
+
+import polars as pl
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from sqlalchemy import Row, Select, insert, select
+
+from fraud_assets.store.engine import PredictionStore
+from fraud_assets.store.schema import labels
+
+ANALYST: Final = "analyst"
+
+FRAME_SCHEMA: Final = pl.Schema(
+    {
+        "transaction_id": pl.Utf8(),
+        "event_time": pl.Datetime("us", "UTC"),
+        "event_order_us": pl.Int64(),
+        "payer_id": pl.Utf8(),
+        "payee_id": pl.Utf8(),
+        "label": pl.Int8(),
+        "label_known_at": pl.Datetime("us", "UTC"),
+        "label_source": pl.Utf8(),
+        "scenario": pl.Utf8(),
+    }
+)
+"""Columns of a frame of labels, as the asset `fraud_labels` holds them."""
+
+_NUL: Final = r"^[^\x00]*$"  # PostgreSQL has no such character
+Text = Annotated[str, StringConstraints(pattern=_NUL)]
+Name = Annotated[str, StringConstraints(pattern=_NUL, strip_whitespace=True, min_length=1)]
+
+
+class LabelsRefusedError(ValueError):
+    """A label that must not be stored; the message names its position and the field."""
+
+
+class AnalystLabel(BaseModel):
+    """One analyst's word on one transaction.
+
+    `label` is 1 for fraud and 0 for legitimate; `labelled_at` is when it became known; `source`
+    is the channel through which it came; `event_order_us` is the transaction's order key, and its
+    event time stands in for it where the caller does not know it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    transaction_id: Name
+    event_time: AwareDatetime
+    event_order_us: int | None = None
+    payer_id: Text | None = None
+    payee_id: Text | None = None
+    label: int
+    labelled_at: AwareDatetime
+    source: Name = ANALYST
+    author: Name
+    note: Text | None = None
+
+    @field_validator("label")
+    @classmethod
+    def _is_zero_or_one(cls, value: int) -> int:
+        if value not in (0, 1):
+            raise ValueError(f"must be 0 (legitimate) or 1 (fraud), not {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _is_not_known_before_the_event(self) -> AnalystLabel:
+        if self.labelled_at < self.event_time:
+            raise ValueError(
+                f"labelled_at {self.labelled_at.isoformat()} is before the transaction's "
+                f"event_time {self.event_time.isoformat()}"
+            )
+        return self
+
+
+def append_labels(
+    store: PredictionStore, rows: pl.DataFrame | Iterable[AnalystLabel | dict[str, Any]]
+) -> int:
+    """Add analysts' labels, all or none; returns how many.
+
+    A second label of a transaction stands beside the first. A frame has the fields of
+    `AnalystLabel` as columns; those with a default may be left out.
+
+    Raises:
+        LabelsRefusedError: a field is missing or unknown, the label is not 0 or 1, it was given
+            before the transaction happened, a time has no zone, or nobody signs it.
+    """
+    given = rows.iter_rows(named=True) if isinstance(rows, pl.DataFrame) else rows
+    values = [_checked(position, row).model_dump() for position, row in enumerate(given)]
+    if values:
+        with store.writing() as connection:
+            connection.execute(insert(labels), values)
+    return len(values)
+
+
+def labels_known_on(store: PredictionStore, day: date) -> pl.DataFrame:
+    """Analysts' labels that became known within the UTC day, by known time, then transaction.
+
+    Returns:
+        The columns of `FRAME_SCHEMA`: `label_source` is "analyst" and `scenario` null throughout.
+        Labels of one transaction at one instant keep the order in which they were appended.
+    """
+    start = datetime.combine(day, time.min, tzinfo=UTC)
+    table = labels.c
+    return _fetch(
+        store,
+        select(labels)
+        .where(table.labelled_at >= start, table.labelled_at < start + timedelta(days=1))
+        .order_by(table.labelled_at, table.transaction_id, table.id),
+    )
+
+
+def label_history(store: PredictionStore, transaction_id: str) -> list[AnalystLabel]:
+    """Everything that was said of a transaction, in the order in which it was appended."""
+    query = select(labels).where(labels.c.transaction_id == transaction_id).order_by(labels.c.id)
+    with store.reading() as connection:
+        rows = connection.execute(query).mappings().all()
+    return [
+        AnalystLabel(**{name: value for name, value in row.items() if name != "id"}) for row in rows
+    ]
+
+
+def _checked(position: int, row: AnalystLabel | dict[str, Any]) -> AnalystLabel:
+    if isinstance(row, AnalystLabel):
+        return row
+    try:
+        return AnalystLabel(**row)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'label'}: {item['msg']}"
+            for item in error.errors(include_input=False)
+        )
+        name = row.get("transaction_id")
+        raise LabelsRefusedError(
+            f"label {position} (transaction {name!r}) is refused, and nothing was stored: "
+            f"{problems}"
+        ) from error
+
+
+def _fetch(store: PredictionStore, query: Select[Any]) -> pl.DataFrame:
+    with store.reading() as connection:
+        rows = [_as_frame_row(row) for row in connection.execute(query)]
+    return pl.DataFrame(rows, schema=FRAME_SCHEMA, orient="row")
+
+
+def _as_frame_row(row: Row[Any]) -> tuple[Any, ...]:
+    order = row.event_order_us
+    if order is None:
+        order = (row.event_time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (
+        row.transaction_id,
+        row.event_time,
+        order,
+        row.payer_id,
+        row.payee_id,
+        row.label,
+        row.labelled_at,
+        ANALYST,
+        None,
+    )

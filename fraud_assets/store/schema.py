@@ -1,0 +1,148 @@
+"""The tables of the store, as the code sees them: columns, keys, indexes and checks.
+
+Only declarations belong here. How a database gets these tables, and the triggers that keep
+`labels` and `promotions` append-only, is said by `migrations`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Float,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+HEAD_REVISION: Final = "0001"
+"""The newest migration, repeated here so that an up-to-date store is opened without Alembic."""
+
+VERSION_TABLE: Final = "fraud_assets_version"
+"""Not Alembic's default name: Dagster and MLflow may share the database and use that one."""
+
+ALERT: Final = "alert"
+PASS: Final = "pass"  # noqa: S105 - a decision, not a password
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant in UTC; SQLite, which knows no time zones, holds it as UTC without saying so."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC; a time without a zone is refused, for nobody can tell which it is."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value.isoformat()} has no time zone: give it one")
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the instant with its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def _identifier() -> Text:
+    """Text compared byte by byte, so that both databases sort alike and indexes are quick."""
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _row_id() -> BigInteger:
+    # Only a plain INTEGER key numbers its rows by itself in SQLite.
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
+metadata = MetaData()
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("transaction_id", _identifier(), primary_key=True),
+    Column("event_time", UtcDateTime, nullable=False),
+    Column("payer_id", Text),
+    Column("amount", Float(53), nullable=False),
+    Column("score", Float(53), nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("threshold", Float(53), nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("model_hash", Text, nullable=False),
+    CheckConstraint("score >= 0 AND score <= 1", name="predictions_score_is_a_probability"),
+    CheckConstraint("decision IN ('alert', 'pass')", name="predictions_decision_is_known"),
+    # In SQLite the rows lie in the order of the key: a day is one run of pages and one index less.
+    sqlite_with_rowid=False,
+)
+"""One row per transaction of a scored day. A day has one champion, hence the version is not in
+the key; and no time of scoring is kept, so that scoring a day twice leaves the same rows."""
+
+Index("predictions_by_transaction", predictions.c.transaction_id)
+Index(
+    "predictions_alerts_by_day",
+    predictions.c.day,
+    predictions.c.score,
+    # The queue of alerts is what is read by decision, and it is a few rows in a thousand: as a
+    # partial index it costs a bulk load nothing.
+    postgresql_where=predictions.c.decision == ALERT,
+    sqlite_where=predictions.c.decision == ALERT,
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", _row_id(), Identity(always=True), primary_key=True),
+    Column("transaction_id", _identifier(), nullable=False),
+    Column("event_time", UtcDateTime, nullable=False),
+    Column("event_order_us", BigInteger),
+    Column("payer_id", Text),
+    Column("payee_id", Text),
+    Column("label", SmallInteger, nullable=False),
+    Column("labelled_at", UtcDateTime, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("note", Text),
+    CheckConstraint("label IN (0, 1)", name="labels_label_is_zero_or_one"),
+    CheckConstraint("labelled_at >= event_time", name="labels_not_known_before_the_event"),
+    CheckConstraint("author <> ''", name="labels_have_an_author"),
+)
+"""What analysts said, in the order in which they said it; append-only."""
+
+Index("labels_by_time", labels.c.labelled_at)
+Index("labels_by_transaction", labels.c.transaction_id)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("id", _row_id(), Identity(always=True), primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("model_hash", Text, nullable=False),
+    Column("previous_version", Text),
+    Column("reason", Text, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("run_id", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("action IN ('promote', 'keep', 'rollback')", name="promotions_action_is_known"),
+)
+"""Which model was put in force, kept out or taken back, and why; append-only."""
+
+Index("promotions_by_day", promotions.c.day, promotions.c.id)

@@ -1,0 +1,107 @@
+"""Pictures: real, small, 500 pixels wide, repeatable, and drawn even of nothing."""
+
+import base64
+import io
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fraud_assets.modeling import plots
+
+RNG = np.random.default_rng(0)
+ROWS = 6000
+LOGIT = RNG.normal(-5, 2, ROWS)
+LABEL = (RNG.random(ROWS) < 1 / (1 + np.exp(-LOGIT))).astype(int)
+SCORE = 1 / (1 + np.exp(-LOGIT))
+OTHER = 1 / (1 + np.exp(-(LOGIT + RNG.normal(0, 2, ROWS))))
+AMOUNT = RNG.lognormal(4, 1, ROWS)
+DAY = np.repeat(np.arange(6), ROWS // 6)
+DAYS = [date(2026, 1, 1) + timedelta(days=i) for i in range(12)]
+MONEY = {"review_cost": 5.0, "loss_share": 1.0, "days": 6}
+NONE, EMPTY = np.zeros(ROWS), np.array([])
+
+PICTURES = {
+    "precision_recall": lambda: plots.precision_recall(
+        LABEL, SCORE, OTHER, day=DAY, alerts_per_day=50
+    ),
+    "reliability": lambda: plots.reliability(LABEL, OTHER),
+    "cost_curve": lambda: plots.cost_curve(LABEL, AMOUNT, SCORE, threshold=0.05, **MONEY),
+    "average_precision_by_day": lambda: plots.average_precision_by_day(
+        DAYS, [0.5, None, *[0.6] * 10], [0.4, None, *[0.5] * 10]
+    ),
+    "drift_bars": lambda: plots.drift_bars({f"column_{i}": i / 50 for i in range(20)}, 0.1),
+}
+OF_NOTHING = {
+    "precision_recall": lambda: plots.precision_recall(NONE, SCORE),
+    "reliability": lambda: plots.reliability(EMPTY, EMPTY),
+    "cost_curve without frauds": lambda: plots.cost_curve(NONE, AMOUNT, SCORE, **MONEY),
+    "cost_curve without rows": lambda: plots.cost_curve(EMPTY, EMPTY, EMPTY, **MONEY),
+    "average_precision_by_day": lambda: plots.average_precision_by_day(DAYS[:1], [None]),
+    "drift_bars": lambda: plots.drift_bars({}, 0.1),
+}
+
+
+def opened(png):
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_small_and_500_pixels_wide(name):
+    png = PICTURES[name]()
+    image = opened(png)
+    assert image.format == "PNG"
+    assert image.width == 500
+    assert len(png) <= 40_000
+    assert len(image.convert("RGB").getcolors(1 << 16)) > 10
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_same_input_gives_the_same_bytes(name):
+    assert PICTURES[name]() == PICTURES[name]()
+
+
+@pytest.mark.parametrize("name", OF_NOTHING)
+def test_what_is_not_computable_is_drawn_as_such(name):
+    assert opened(OF_NOTHING[name]()).width == 500
+
+
+def test_the_champion_and_the_threshold_are_seen_in_the_picture():
+    assert plots.precision_recall(LABEL, SCORE) != plots.precision_recall(LABEL, SCORE, OTHER)
+    assert plots.cost_curve(LABEL, AMOUNT, SCORE, **MONEY) != plots.cost_curve(
+        LABEL, AMOUNT, SCORE, threshold=0.05, **MONEY
+    )
+
+
+def test_drift_bars_are_sorted_whatever_the_order_of_the_columns():
+    assert plots.drift_bars({"a": 0.2, "b": 0.1}, 0.1) == plots.drift_bars(
+        {"b": 0.1, "a": 0.2}, 0.1
+    )
+
+
+def test_the_largest_drift_is_on_top_and_in_the_warning_colour():
+    picture = np.asarray(opened(plots.drift_bars({"a": 0.05, "b": 0.2}, 0.1)).convert("RGB"))
+
+    def height(colour):
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        return np.flatnonzero(np.abs(picture.astype(int) - wanted).sum(axis=2) < 12).mean()
+
+    assert height(plots.CHAMPION) < height(plots.CANDIDATE)
+
+
+def test_a_markdown_image_holds_the_very_bytes():
+    png = PICTURES["drift_bars"]()
+    text = plots.as_markdown_image(png, "drift")
+    head, data = text.removesuffix(")").split("base64,")
+    assert head == "![drift](data:image/png;"
+    assert base64.b64decode(data) == png
+
+
+def test_drawing_leaves_no_global_figure_behind():
+    PICTURES["reliability"]()
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []

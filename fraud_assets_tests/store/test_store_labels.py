@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import polars as pl
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
+
+from fraud_assets.store.engine import PredictionStore
+from fraud_assets.store.labels import (
+    FRAME_SCHEMA,
+    AnalystLabel,
+    LabelsRefusedError,
+    append_labels,
+    label_history,
+    labels_known_on,
+)
+
+DAY = date(2024, 3, 5)
+NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
+
+
+def word(transaction: str, label: int = 1, at: datetime = NOON, **more: object) -> dict:
+    known = {"event_time": NOON - timedelta(days=2), "labelled_at": at, "author": "ada"}
+    return {"transaction_id": transaction, "label": label, **known, **more}
+
+
+def test_labels_come_back_on_the_day_they_became_known(store: PredictionStore) -> None:
+    midnight = datetime(2024, 3, 5, tzinfo=UTC)
+    rows = [
+        word("next", at=midnight + timedelta(days=1)),
+        word("last", at=midnight + timedelta(days=1, microseconds=-1)),
+        word("b", 0, payer_id="p", payee_id="q", event_order_us=77),
+        word("first", at=midnight),
+        word("before", at=midnight - timedelta(microseconds=1)),
+        word("a"),
+    ]
+    assert append_labels(store, rows) == 6
+    found = labels_known_on(store, DAY)
+    assert found.schema == FRAME_SCHEMA
+    assert found["transaction_id"].to_list() == ["first", "a", "b", "last"]
+    assert found.row(2, named=True) == {
+        "transaction_id": "b",
+        "event_time": NOON - timedelta(days=2),
+        "event_order_us": 77,
+        "payer_id": "p",
+        "payee_id": "q",
+        "label": 0,
+        "label_known_at": NOON,
+        "label_source": "analyst",
+        "scenario": None,
+    }
+    event = found.row(0, named=True)
+    assert event["event_order_us"] == int(event["event_time"].timestamp() * 1_000_000)
+
+
+def test_a_day_without_labels_is_an_empty_frame_of_the_same_schema(store: PredictionStore) -> None:
+    assert append_labels(store, []) == 0
+    assert labels_known_on(store, DAY).schema == FRAME_SCHEMA
+    assert labels_known_on(store, DAY).is_empty()
+
+
+def test_a_second_opinion_stands_beside_the_first(store: PredictionStore) -> None:
+    append_labels(store, [word("a", 1, note="looks bad")])
+    append_labels(store, [AnalystLabel(**word("a", 0, author="bob", note="it's \\ \u00e9\n"))])
+    assert labels_known_on(store, DAY)["label"].to_list() == [1, 0]
+    opinions = label_history(store, "a")
+    assert [(said.author, said.label, said.note) for said in opinions] == [
+        ("ada", 1, "looks bad"),
+        ("bob", 0, "it's \\ \u00e9\n"),
+    ]
+    assert opinions[0].labelled_at == NOON
+    assert opinions[0].source == "analyst"
+
+
+def test_a_frame_of_labels_is_taken_and_times_of_other_zones_become_utc(
+    store: PredictionStore,
+) -> None:
+    tokyo = timezone(timedelta(hours=9))
+    late = datetime(2024, 3, 6, 5, tzinfo=tokyo)  # 2024-03-05 20:00 UTC
+    frame = pl.DataFrame([word("a", at=late)], schema_overrides={"label": pl.Int8()})
+    assert append_labels(store, frame) == 1
+    assert append_labels(store, [word("b", at=late)]) == 1
+    assert labels_known_on(store, DAY)["label_known_at"].to_list() == [late, late]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"label": 2}, "must be 0"),
+        ({"label": None}, "label"),
+        ({"label": True}, "label"),
+        ({"label": "1"}, "label"),
+        ({"labelled_at": NOON - timedelta(days=3)}, "is before the transaction's event_time"),
+        ({"labelled_at": NOON.replace(tzinfo=None)}, "labelled_at"),
+        ({"author": "  "}, "author"),
+        ({"author": None}, "author"),
+        ({"transaction_id": ""}, "transaction_id"),
+        ({"note": "a\0b"}, "note"),
+        ({"verdict": 1}, "verdict"),
+    ],
+)
+def test_a_bad_label_is_refused_with_its_position_and_nothing_is_stored(
+    store: PredictionStore, wrong: dict[str, object], said: str
+) -> None:
+    with pytest.raises(LabelsRefusedError, match=said) as refused:
+        append_labels(store, [word("good"), word("bad") | wrong])
+    assert "label 1 (" in str(refused.value)
+    assert labels_known_on(store, DAY).is_empty()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE labels SET label = 0",
+        "DELETE FROM labels",
+        "DELETE FROM labels WHERE id = 1",
+    ],
+)
+def test_the_database_refuses_to_change_a_label(store: PredictionStore, change: str) -> None:
+    append_labels(store, [word("a")])
+    with pytest.raises(DatabaseError, match="labels is append-only"), store.writing() as connection:
+        connection.execute(text(change))
+    assert labels_known_on(store, DAY)["label"].to_list() == [1]
+
+
+def test_the_database_refuses_the_roundabout_ways_too(store: PredictionStore) -> None:
+    append_labels(store, [word("a")])
+    roundabout = (
+        "TRUNCATE labels"
+        if store.dialect == "postgresql"
+        else "INSERT OR REPLACE INTO labels SELECT id, transaction_id, event_time, event_order_us, "
+        "payer_id, payee_id, 0, labelled_at, source, author, note FROM labels"
+    )
+    with pytest.raises(DatabaseError, match="labels is append-only"), store.writing() as connection:
+        connection.execute(text(roundabout))
+    assert labels_known_on(store, DAY)["label"].to_list() == [1]

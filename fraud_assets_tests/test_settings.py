@@ -1,0 +1,63 @@
+"""Settings come from the environment, and a wrong one says which."""
+
+from datetime import date
+
+import pytest
+from pydantic import ValidationError
+
+from fraud_assets.clock import SimulationClock
+from fraud_assets.settings import Settings
+
+
+def test_defaults_need_no_service(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings()
+    assert settings.store_sqlalchemy_url == f"sqlite:///{tmp_path}/data/store.db"
+    assert settings.mlflow_uri == f"sqlite:///{tmp_path}/data/mlflow.db"
+    assert settings.lake_root == f"{tmp_path}/data/lake"
+    assert settings.last_day == date(2025, 2, 21)
+
+
+def test_the_environment_is_read(monkeypatch) -> None:
+    monkeypatch.setenv("FRAUD_PROFILE", "cards")
+    monkeypatch.setenv("FRAUD_SIMULATOR__TRANSACTIONS_PER_DAY", "1234")
+    settings = Settings(_env_file=None)
+    assert settings.profile == "cards"
+    assert settings.simulator.transactions_per_day == 1234
+
+
+def test_a_dotenv_file_in_the_working_folder_is_read(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("FRAUD_DAYS=40\n")
+    assert Settings().days == 40
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"source": "file"}, "needs FRAUD_SOURCE_PATH"),
+        ({"source": "folder"}, "needs FRAUD_SOURCE_PATH"),
+        ({"source": "sql", "source_query": "select 1"}, "needs FRAUD_SOURCE_URL"),
+        ({"history_days": 60}, "FRAUD_HISTORY_DAYS"),
+        ({"source": "carrier pigeon"}, "source"),
+    ],
+)
+def test_an_incomplete_setting_is_named(values, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Settings(_env_file=None, **values)
+
+
+def test_a_password_is_not_shown() -> None:
+    settings = Settings(_env_file=None, store_url="postgresql://me:hunter2@host/db")
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" in settings.store_sqlalchemy_url
+
+
+def test_the_clock_moves_forward_only(tmp_path) -> None:
+    clock = SimulationClock(tmp_path / "data")
+    assert clock.today() is None
+    clock.set(date(2025, 1, 3))
+    clock.set(date(2025, 1, 3))
+    assert SimulationClock(tmp_path / "data").today() == date(2025, 1, 3)
+    with pytest.raises(ValueError, match="does not run back"):
+        clock.set(date(2025, 1, 2))
