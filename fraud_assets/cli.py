@@ -35,12 +35,11 @@ def init(
     days: Annotated[int | None, typer.Option(help="At most this many days of the source")] = None,
 ) -> None:
     """Set this folder up for your own transactions: writes .env, dagster.yaml, workspace.yaml."""
-    from rich.console import Console
-
     from fraud_assets.resources.source import build_source
+    from fraud_assets.summary import terminal
     from fraud_assets.transactions.profile import load_profile
 
-    console = Console()
+    console = terminal()
     with _user_errors():
         name = profile if not Path(profile).is_file() else str(Path(profile).resolve())
         kind = "folder" if source.is_dir() else "file"
@@ -81,17 +80,15 @@ def inspect(
     days: Annotated[int, typer.Option(min=1, help="Days to look at")] = 5,
 ) -> None:
     """Show what the source holds and what the profile makes of its first day."""
-    from rich.console import Console
-
     from fraud_assets.resources.source import build_source
-    from fraud_assets.summary import first_day_table, source_table
+    from fraud_assets.summary import first_day_table, source_table, terminal
     from fraud_assets.transactions.profile import load_profile
 
     with _user_errors():
         settings = Settings()
         profile = load_profile(settings.profile)
         found = build_source(settings, profile)
-        console = Console()
+        console = terminal()
         console.print(source_table(found, profile, days))
         console.print(first_day_table(found, profile))
 
@@ -101,16 +98,14 @@ def simulate(
     days: Annotated[int, typer.Option(min=1, help="Days to move the clock by")] = 31,
 ) -> None:
     """Move the clock day by day; the sensors decide what runs. Ends in a summary."""
-    from rich.console import Console
-
-    from fraud_assets.summary import show_progress, summarise
+    from fraud_assets.summary import show_progress, summarise, terminal
 
     _home()
     import dagster as dg
 
     from fraud_assets.simulation import Simulation, SimulationFailedError, quiet_logs
 
-    console = Console()
+    console = terminal()
     with _user_errors(SimulationFailedError):
         settings = Settings()
         with dg.DagsterInstance.get() as instance, quiet_logs():
@@ -128,15 +123,13 @@ def simulate(
 @app.command()
 def summary() -> None:
     """Show the summary of what has been simulated so far."""
-    from rich.console import Console
-
-    from fraud_assets.summary import summarise
+    from fraud_assets.summary import summarise, terminal
 
     _home()
     import dagster as dg
 
     with _user_errors(), dg.DagsterInstance.get() as instance:
-        Console().print(summarise(Settings(), instance))
+        terminal().print(summarise(Settings(), instance))
 
 
 @app.command()

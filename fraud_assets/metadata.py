@@ -197,5 +197,4 @@ class PerformanceRecord(Record):
     estimated_frauds: float | None
     estimated_alert_precision: float | None
     estimated_alert_recall: float | None
-    mature_positives: int
     champion_gate_average_precision: float | None

@@ -5,17 +5,17 @@ sensor remembers the last report it read by its storage id, so that nothing is d
 a day that is reported again is decided again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Final, TypeVar
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from fraud_assets.assets import DRIFT, FEATURES, PERFORMANCE, RAW, VALIDATED
+from fraud_assets.assets import DRIFT, FEATURES, PERFORMANCE, VALIDATED
 from fraud_assets.jobs import RETRAINING
 from fraud_assets.metadata import DriftRecord, PerformanceRecord, Record, ValidationRecord
-from fraud_assets.modeling.splits import days_needed
+from fraud_assets.modeling.splits import days_needed, training_end
 from fraud_assets.monitoring.policy import (
     DriftFacts,
     FirstTrainingFacts,
@@ -65,18 +65,17 @@ def build_sensors(
     )
     def new_day_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         landed = landed_days(settings, profile)
-        done = {
-            date.fromisoformat(key)
-            for key in context.instance.get_materialized_partitions(dg.AssetKey(RAW))
-        }
+        closed = closed_days(context.instance)
+        awaited = first_absent({*landed, *closed}, settings.first_day)
         requested = date.fromisoformat(context.cursor) if context.cursor else date.min
-        new = [d for d in landed if d not in done and d > requested]
+        new = [d for d in landed if requested < d < awaited and d not in closed]
         if not new:
             newest = str(landed[-1]) if landed else "none"
-            return dg.SensorResult(
-                skip_reason=f"no new day: {len(landed)} landed, the newest is {newest}",
-                cursor=context.cursor,
-            )
+            reason = f"no new day: {len(landed)} landed, the newest is {newest}"
+            if landed and awaited < landed[-1]:
+                later = sum(d > awaited for d in landed)
+                reason += f"; {later} wait for {awaited}, which has not landed"
+            return dg.SensorResult(skip_reason=reason, cursor=context.cursor)
         return dg.SensorResult(
             run_requests=[_close(first, last) for first, last in consecutive(new)],
             cursor=new[-1].isoformat(),
@@ -108,7 +107,16 @@ def build_sensors(
                 score_drift=report.score_drift,
                 not_measured=None if report.status == "measured" else report.status,
             )
-            state = pipeline_state(context.instance, store, DRIFT, report.day, event.storage_id)
+            since = drifting_since(context.instance, report.day, choices.drift_share_threshold)
+            state = pipeline_state(
+                context.instance,
+                store,
+                profile,
+                asset=DRIFT,
+                day=report.day,
+                storage_id=event.storage_id,
+                since=since,
+            )
             decisions.append(decide_on_drift(facts, state, choices))
         return act(context, decisions, reports)
 
@@ -130,7 +138,16 @@ def build_sensors(
         for event in reports:
             report = PerformanceRecord.from_event(_materialization(event))
             key = event.storage_id
-            state = pipeline_state(context.instance, store, PERFORMANCE, report.day, key)
+            since = decaying_since(context.instance, report, choices.performance_drop)
+            state = pipeline_state(
+                context.instance,
+                store,
+                profile,
+                asset=PERFORMANCE,
+                day=report.day,
+                storage_id=key,
+                since=since,
+            )
             if state.champion_version is None:
                 first = FirstTrainingFacts(
                     day=report.day,
@@ -150,6 +167,29 @@ def build_sensors(
         return act(context, decisions, reports)
 
     return [new_day_sensor, drift_retraining_sensor, performance_retraining_sensor]
+
+
+def closed_days(instance: dg.DagsterInstance) -> set[date]:
+    """The days whose close has come to its end: both reports at the end of the graph are there.
+
+    The first asset would not do: a day that stopped at a check would then count as closed.
+    """
+    last = [instance.get_materialized_partitions(dg.AssetKey(a)) for a in (DRIFT, PERFORMANCE)]
+    return {date.fromisoformat(key) for key in set.intersection(*last)}
+
+
+def first_absent(days: Collection[date], first: date) -> date:
+    """The first day from `first` on that is not among `days`.
+
+    No day after it can be closed, because its features look back over the absent one.
+
+    >>> first_absent({date(2025, 1, 1), date(2025, 1, 3)}, date(2025, 1, 1))
+    datetime.date(2025, 1, 2)
+    """
+    absent = first
+    while absent in days:
+        absent += timedelta(days=1)
+    return absent
 
 
 def consecutive(days: Sequence[date]) -> list[tuple[date, date]]:
@@ -188,9 +228,21 @@ def new_reports(context: dg.SensorEvaluationContext, asset: str) -> list[dg.Even
 
 
 def pipeline_state(
-    instance: dg.DagsterInstance, store: PredictionStore, asset: str, day: date, storage_id: int
+    instance: dg.DagsterInstance,
+    store: PredictionStore,
+    profile: Profile,
+    *,
+    asset: str,
+    day: date,
+    storage_id: int,
+    since: date,
 ) -> PipelineState:
-    """What the policy has to know beside a report of `asset` for `day`."""
+    """What the policy has to know beside a report of `asset` for `day`.
+
+    The frauds that count are those on the days since `since` that a training as of `day` would
+    learn from: before labels of the changed days have matured and passed the gate's days, a
+    retraining would learn the old world again. Without a champion every day counts.
+    """
     from fraud_assets.store.promotions import champion_on
 
     runs = instance.get_run_records(dg.RunsFilter(job_name=RETRAINING), limit=RUNS_LOOKED_AT)
@@ -202,16 +254,59 @@ def pipeline_state(
     handled = {r.dagster_run.tags.get(REPORT_TAG) for r in runs}
     reported = instance.get_materialized_partitions(dg.AssetKey(asset))
     validation = latest(instance, VALIDATED, day, ValidationRecord)
-    performance = latest(instance, PERFORMANCE, day, PerformanceRecord)
     champion = champion_on(store, day + timedelta(days=1))
+    learnt = training_end(day, profile.label_delay_days, profile.training)
     return PipelineState(
         quarantine_share=validation.reject_share if validation else None,
         last_retraining_day=max(days, default=None),
         retraining_running=any(not r.dagster_run.is_finished for r in runs),
-        mature_positives=performance.mature_positives if performance else 0,
+        mature_positives=frauds_between(instance, since if champion else date.min, learnt),
         newest_report_day=max(map(date.fromisoformat, reported), default=None),
         handled_ids=frozenset({storage_id} if f"{asset}:{storage_id}" in handled else ()),
         champion_version=champion.version if champion else None,
+    )
+
+
+def drifting_since(instance: dg.DagsterInstance, day: date, threshold: float) -> date:
+    """The first of the consecutive days up to `day` whose drift share reached the threshold."""
+    reports = latest_by_day(instance, DRIFT, DriftRecord)
+    first = day
+    while (before := reports.get(first - timedelta(days=1))) is not None:
+        if before.drift_share is None or before.drift_share < threshold:
+            break
+        first = before.day
+    return first
+
+
+def decaying_since(instance: dg.DagsterInstance, report: PerformanceRecord, allowed: float) -> date:
+    """The first matured day of the decay that `report` is part of.
+
+    Goes back over the days of the same champion until two in a row were good: average precision
+    of a single day is too noisy for one to end a decay.
+    """
+    gate, first = report.champion_gate_average_precision, report.matured_day or report.day
+    if gate is None:
+        return first
+    reports = latest_by_day(instance, PERFORMANCE, PerformanceRecord)
+    good = 0
+    for day in sorted((d for d in reports if d <= report.day), reverse=True):
+        one = reports[day]
+        if one.model_version != report.model_version or one.matured_day is None:
+            break
+        if one.average_precision is not None and one.average_precision >= (1 - allowed) * gate:
+            good += 1
+            if good == 2:
+                break
+            continue
+        good, first = 0, one.matured_day
+    return first
+
+
+def frauds_between(instance: dg.DagsterInstance, first: date, last: date) -> int:
+    """Frauds that are known of the days from `first` to `last`, by the performance reports."""
+    reports = latest_by_day(instance, PERFORMANCE, PerformanceRecord).values()
+    return sum(
+        r.positives for r in reports if r.matured_day is not None and first <= r.matured_day <= last
     )
 
 

@@ -14,12 +14,16 @@ from datetime import date, timedelta
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from fraud_assets.assets import PERFORMANCE
 from fraud_assets.clock import SimulationClock
 from fraud_assets.definitions import build_defs
 from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING
 from fraud_assets.resources import store_resource
-from fraud_assets.sensors import DRIFT_SENSOR, NEW_DAY_SENSOR, PERFORMANCE_SENSOR
+from fraud_assets.sensors import (
+    DRIFT_SENSOR,
+    NEW_DAY_SENSOR,
+    PERFORMANCE_SENSOR,
+    closed_days,
+)
 from fraud_assets.settings import Settings
 
 ORDER = (NEW_DAY_SENSOR, DRIFT_SENSOR, PERFORMANCE_SENSOR)
@@ -84,7 +88,7 @@ class Simulation:
         if today is None:
             today = self.settings.first_day + timedelta(days=self.settings.history_days - 1)
             targets.append(today)
-        elif not self._is_closed(today):
+        elif today not in closed_days(self.instance):
             targets.append(today)
         targets += [today + timedelta(days=i + 1) for i in range(days)]
         return [day for day in targets if day <= self.settings.last_day]
@@ -103,10 +107,11 @@ class Simulation:
                 is tried again the next time.
         """
         for day in self.plan(days):
-            previous = self.clock.today()
             self.clock.set(day)
-            first = self.settings.first_day if previous is None else previous + timedelta(days=1)
-            yield ClosedDays(min(first, day), day, list(self.tick(started)))
+            runs = list(self.tick(started))
+            # More than one day where history is closed, or an earlier failure is made good.
+            first = min((run.first_day for run in runs if not run.is_retraining), default=day)
+            yield ClosedDays(first, day, runs)
 
     def tick(self, started: Callable[[str], None] = lambda _: None) -> Iterator[FinishedRun]:
         """Evaluate each sensor once at the clock as it stands, and run what it requests.
@@ -123,10 +128,6 @@ class Simulation:
                     yield finished
             if tick.cursor is not None:
                 self.instance.run_storage.set_cursor_values({key: tick.cursor})
-
-    def _is_closed(self, day: date) -> bool:
-        closed = self.instance.get_materialized_partitions(dg.AssetKey(PERFORMANCE))
-        return day.isoformat() in closed
 
     def _evaluate(self, name: str, cursor: str | None) -> SensorExecutionData:
         with dg.build_sensor_context(

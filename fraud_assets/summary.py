@@ -43,8 +43,16 @@ from fraud_assets.simulation import ClosedDays, FinishedRun, Simulation
 from fraud_assets.transactions.profile import Profile, load_profile
 from fraud_assets.transactions.sources import TransactionSource, describe_source
 
+PIPED_WIDTH = 110
+
 COMPARED_DAYS = 5
 """Matured days on each side of a promotion that its before and after are averaged over."""
+
+
+def terminal() -> Console:
+    """A console as wide as the terminal, or wide enough for the tables where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)
 
 
 def show_progress(simulation: Simulation, days: int, console: Console) -> None:
@@ -77,10 +85,10 @@ def _line(instance: dg.DagsterInstance, closed: ClosedDays) -> Text:
     line = Text(f"{name}  ")
     if validation and scored and drift and performance:
         line.append(
-            f"{validation.validated_rows:>7,} rows  {validation.quarantined_rows:>4} quarantined  "
-            f"{scored.alerts:>4} alerts by {scored.model_version:<8} "
-            f"drift {_share(drift.drift_share):>5}  "
-            f"AP {_number(performance.average_precision)} ({performance.matured_day or 'no label'})"
+            f"{validation.validated_rows:>8,} rows {validation.quarantined_rows:>4} quarantined "
+            f"{scored.alerts:>4} alerts by {scored.model_version:<7} "
+            f"drift {_share(drift.drift_share):>4}  AP {_number(performance.average_precision)}"
+            + (f" of {performance.matured_day:%m-%d}" if performance.matured_day else "")
         )
     for run in closed.runs:
         if run.is_retraining:

@@ -230,9 +230,9 @@ def _evaluation_report(setting: Setting) -> dg.AssetsDefinition:
                 registry.load(trained.version),
                 champion.model,
                 labelled_rows(lake.read_days(FEATURES, split.gate_days), labels, day),
-                known_payers_by_day(labels, split.gate_days),
-                profile,
-                setting.features.names,
+                known_by_day=known_payers_by_day(labels, split.gate_days),
+                profile=profile,
+                feature_names=setting.features.names,
                 champion_title=champion.title,
             )
             record = _evaluation_record(report, trained.version, champion.version, split)

@@ -37,8 +37,7 @@ from fraud_assets.monitoring.estimation import estimate_performance
 from fraud_assets.monitoring.performance import mature_day, realised_performance
 from fraud_assets.partitions import SimulationDays, run_days, trailing_mapping
 from fraud_assets.store.engine import PredictionStore
-from fraud_assets.transactions.columns import DECISION, LABEL, SCORE, TRANSACTION_ID
-from fraud_assets.transactions.labels import latest_labels
+from fraud_assets.transactions.columns import DECISION, SCORE, TRANSACTION_ID
 from fraud_assets.transactions.profile import Profile
 
 DRIFT_CHECK: Final = "inputs_have_not_drifted"
@@ -181,7 +180,6 @@ def build_monitoring_assets(
                 estimated_frauds=estimate.expected_frauds,
                 estimated_alert_precision=estimate.precision,
                 estimated_alert_recall=estimate.recall,
-                mature_positives=int((latest_labels(labels, day)[LABEL] == 1).sum()),
                 champion_gate_average_precision=gate_average_precision(lake, champion),
             )
             context.add_asset_metadata(record.to_dagster(), partition_key=day.isoformat())

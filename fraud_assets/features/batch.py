@@ -46,7 +46,7 @@ from fraud_assets.transactions.columns import (
 if TYPE_CHECKING:
     import duckdb
 
-CHUNK_ROWS = 2_000_000
+CHUNK_ROWS = 1_000_000
 """Rows to compute at once, unless a single day has more: about 1 GB beside the input."""
 
 Integers = npt.NDArray[np.int64]

@@ -96,10 +96,10 @@ def judge_candidate(
     candidate: Scorer,
     champion: Scorer,
     rows: pl.DataFrame,
+    *,
     known_by_day: KnownPayers,
     profile: Profile,
     feature_names: Sequence[str],
-    *,
     champion_title: str,
 ) -> GateReport:
     """Score the gate days with both models and decide on the promotion.

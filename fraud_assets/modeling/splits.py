@@ -71,7 +71,7 @@ class SplitPlan:
         one = timedelta(days=1)
         gate_end = day - delay
         gate_start = gate_end - timedelta(days=training.gate_days) + one
-        train_end = gate_start - delay - one
+        train_end = training_end(day, label_delay_days, training)
         validation_start = train_end - timedelta(days=training.validation_days) + one
         fold_end = validation_start - delay - one
 
@@ -114,6 +114,11 @@ class SplitPlan:
         for name, days in slices.items():
             described[name] = f"{days[0]} … {days[-1]} ({len(days)} days)"
         return described
+
+
+def training_end(day: date, label_delay_days: int, training: TrainingChoices) -> date:
+    """The last day that a model trained at the end of `day` learns from."""
+    return day - timedelta(days=2 * label_delay_days + training.gate_days)
 
 
 def days_needed(label_delay_days: int, training: TrainingChoices) -> int:

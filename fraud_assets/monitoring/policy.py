@@ -75,9 +75,10 @@ class PipelineState:
     """What the pipeline was doing when the report arrived.
 
     `quarantine_share` is that of the report's day, None if it is not known. `mature_positives`
-    are the frauds known by the report's day that a training would learn from. `newest_report_day`
-    is the latest day with a report of the same asset, and `handled_ids` are the storage ids that
-    were decided before.
+    are the frauds that a training as of the report's day would learn from, on the days since the
+    change that is reported: a retraining before these have matured learns the old world again.
+    `newest_report_day` is the latest day with a report of the same asset, and `handled_ids` are
+    the storage ids that were decided before.
     """
 
     quarantine_share: float | None

@@ -32,12 +32,11 @@ def profile(**more: object) -> Profile:
     return Profile.model_validate({"name": "mine", "columns": columns, **more})
 
 
-def source(
-    folder: Path, content: str | bytes, name: str = "all.csv", **more: object
-) -> FileSource:
+def source(folder: Path, content: str | bytes, name: str = "all.csv", **more: object) -> FileSource:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return FileSource(path, profile(**more), folder / "cache", batch_rows=3)
+    batch_rows = 3 if len(content) < 10_000 else 50_000
+    return FileSource(path, profile(**more), folder / "cache", batch_rows=batch_rows)
 
 
 def ids(frame: pl.DataFrame) -> list[str]:
@@ -291,7 +290,7 @@ LATIN = HEADER.encode() + ROWS.encode() * 50_000 + b"\xe9,2026-01-05 10:00:00,1,
         ((HEADER + 'a,"2026-01-05,1,x\n').encode(), "all.csv", r"csv\.quote"),
         (b"id,paidat,sum\na,b,c\n", "all.csv", "'paid_at'.*did you mean 'paidat'.*id, paidat, sum"),
         (b"id;paid_at;sum\na;b;c\n", "all.csv", r"only one column.*csv\.separator"),
-        (b"id,paid_at,sum\na,b,c\n", "all.csv", r"no row has a readable time.*\['b'\].*columns.time"),
+        (b"id,paid_at,sum\na,b,c\n", "all.csv", r"no row has a readable.*\['b'\].*columns.time"),
         (b"id,paid_at,sum,source_row\na,b,c,d\n", "all.csv", "'source_row'.*rename"),
         (gzip.compress(HEADER.encode() * 99)[:-9], "all.csv.gz", "gzip stream is damaged"),
     ],

@@ -79,7 +79,7 @@ def test_a_file_with_a_header_only_is_an_empty_day(tmp_path: Path) -> None:
 
 def test_a_day_that_has_not_landed_is_named(tmp_path: Path) -> None:
     land(tmp_path, "2026-01-05.csv", "a")
-    with pytest.raises(SourceError, match="no file of 2026-01-06 has landed.*2026-01-05"):
+    with pytest.raises(SourceError, match=r"no file of 2026-01-06 has landed.*2026-01-05"):
         LandingFolderSource(tmp_path).read_day(D6)
     with pytest.raises(SourceError, match="nowhere: no such folder"):
         LandingFolderSource(tmp_path / "nowhere").days()

@@ -22,7 +22,7 @@ def sqlite(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'payments.db'}"
     engine = sa.create_engine(url)
     with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE payments (id, paid_at, sum, note, nothing)"))
+        connection.execute(sa.text("CREATE TABLE payments (id, paid_at, sum, note, void)"))
         connection.execute(
             sa.text("INSERT INTO payments VALUES (:id, :at, :sum, :note, NULL)"),
             [
@@ -54,13 +54,13 @@ def test_values_of_several_kinds_and_empty_columns_become_text(sqlite: str) -> N
     assert fifth.schema["sum"] == pl.String
     assert [v.removesuffix(".0") for v in fifth["sum"].to_list()] == ["1", "2.5", "three"]
     assert fifth["note"].to_list() == [None, None, "x"]
-    assert fifth.schema["nothing"] == pl.String
+    assert fifth.schema["void"] == pl.String
 
 
 def test_a_day_without_rows_has_the_columns(sqlite: str) -> None:
     empty = SqlSource(sqlite, QUERY).read_day(D7)
     assert empty.height == 0
-    assert empty.columns == ["id", "paid_at", "sum", "note", "nothing", "source_row"]
+    assert empty.columns == ["id", "paid_at", "sum", "note", "void", "source_row"]
 
 
 def test_days_come_from_their_query(sqlite: str) -> None:
@@ -73,7 +73,7 @@ def test_days_come_from_their_query(sqlite: str) -> None:
 
 
 def test_a_query_must_bind_both_ends_of_the_day() -> None:
-    with pytest.raises(SourceError, match="binds .'start'. and must bind :start and :end"):
+    with pytest.raises(SourceError, match=r"binds .'start'. and must bind :start and :end"):
         SqlSource("sqlite://", "SELECT * FROM t WHERE at >= :start")
 
 
