@@ -55,4 +55,4 @@ bench-backfill: install ## 6.3 million rows in 31 days, against the bare library
 	$(BIN)/python benchmarks/backfill.py
 
 clean: ## Remove the lake, the stores and the registry (not .venv)
-	rm -rf data/lake data/dagster data/mlflow data/cache data/*.db data/*.db-* data/clock.json
+	rm -rf data/lake data/dagster data/mlflow data/cache data/*.db data/*.db-* data/clock.json data/simulation.png

@@ -64,7 +64,7 @@ def init(
         "FRAUD_DAYS": str(count),
         "FRAUD_HISTORY_DAYS": str(chosen),
     }
-    Path(".env").write_text("".join(f"{k}={v}\n" for k, v in lines.items()), "utf-8")
+    _write_settings(Path(".env"), lines)
     for template in sorted(TEMPLATES.glob("*.yaml")):
         if not Path(template.name).exists():
             shutil.copyfile(template, template.name)
@@ -140,6 +140,17 @@ def dev(
     _home()
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1"]
     os.execv(command[0], [*command, "--port", str(port), "-m", "fraud_assets.definitions"])  # noqa: S606
+
+
+def _write_settings(file: Path, values: dict[str, str]) -> None:
+    """Set `values` in a .env file, and leave the user's other lines as they are."""
+    kept = file.read_text("utf-8").splitlines() if file.exists() else []
+    lines = [line for line in kept if line.partition("=")[0].strip() not in values]
+    for key, value in values.items():
+        plain = not set(value) & set(" #'\"\\$`")
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        lines.append(f"{key}={value}" if plain else f"{key}='{escaped}'")
+    file.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _home() -> None:

@@ -94,31 +94,30 @@ def build_sensors(
     def drift_retraining_sensor(
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[PredictionStore]
     ) -> dg.SensorResult:
-        decisions = []
-        reports = new_reports(context, DRIFT)
-        for event in reports:
-            report = DriftRecord.from_event(_materialization(event))
-            facts = DriftFacts(
-                day=report.day,
-                storage_id=event.storage_id,
-                rows=report.rows,
-                drift_share=report.drift_share,
-                drifted_columns=tuple(report.drifted_columns),
-                score_drift=report.score_drift,
-                not_measured=None if report.status == "measured" else report.status,
-            )
-            since = drifting_since(context.instance, report.day, choices.drift_share_threshold)
-            state = pipeline_state(
-                context.instance,
-                store,
-                profile,
-                asset=DRIFT,
-                day=report.day,
-                storage_id=event.storage_id,
-                since=since,
-            )
-            decisions.append(decide_on_drift(facts, state, choices))
-        return act(context, decisions, reports)
+        event, cursor = newest_unread(context, DRIFT)
+        if event is None:
+            return nothing_new(cursor)
+        report = DriftRecord.from_event(_materialization(event))
+        facts = DriftFacts(
+            day=report.day,
+            storage_id=event.storage_id,
+            rows=report.rows,
+            drift_share=report.drift_share,
+            drifted_columns=tuple(report.drifted_columns),
+            score_drift=report.score_drift,
+            not_measured=None if report.status == "measured" else report.status,
+        )
+        since = drifting_since(context.instance, report.day, choices.drift_share_threshold)
+        state = pipeline_state(
+            context.instance,
+            store,
+            profile,
+            asset=DRIFT,
+            day=report.day,
+            storage_id=event.storage_id,
+            since=since,
+        )
+        return act(context, decide_on_drift(facts, state, choices), cursor)
 
     @dg.sensor(
         name=PERFORMANCE_SENSOR,
@@ -133,38 +132,36 @@ def build_sensors(
     def performance_retraining_sensor(
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[PredictionStore]
     ) -> dg.SensorResult:
-        decisions = []
-        reports = new_reports(context, PERFORMANCE)
-        for event in reports:
-            report = PerformanceRecord.from_event(_materialization(event))
-            key = event.storage_id
-            since = decaying_since(context.instance, report, choices.performance_drop)
-            state = pipeline_state(
-                context.instance,
-                store,
-                profile,
-                asset=PERFORMANCE,
+        event, cursor = newest_unread(context, PERFORMANCE)
+        if event is None:
+            return nothing_new(cursor)
+        report = PerformanceRecord.from_event(_materialization(event))
+        key = event.storage_id
+        since = decaying_since(context.instance, report, choices.performance_drop)
+        state = pipeline_state(
+            context.instance,
+            store,
+            profile,
+            asset=PERFORMANCE,
+            day=report.day,
+            storage_id=key,
+            since=since,
+        )
+        if state.champion_version is None:
+            first = FirstTrainingFacts(
                 day=report.day,
                 storage_id=key,
-                since=since,
+                labelled_days=_days_up_to(context.instance, FEATURES, report.day),
+                needed_days=days_needed(profile.label_delay_days, profile.training),
             )
-            if state.champion_version is None:
-                first = FirstTrainingFacts(
-                    day=report.day,
-                    storage_id=key,
-                    labelled_days=_days_up_to(context.instance, FEATURES, report.day),
-                    needed_days=days_needed(profile.label_delay_days, profile.training),
-                )
-                decisions.append(first_training_decision(first, state, choices))
-                continue
-            facts = PerformanceFacts(
-                day=report.day,
-                storage_id=key,
-                average_precisions=_champions_days(context.instance, state.champion_version),
-                gate_average_precision=report.champion_gate_average_precision,
-            )
-            decisions.append(decide_on_performance(facts, state, choices))
-        return act(context, decisions, reports)
+            return act(context, first_training_decision(first, state, choices), cursor)
+        facts = PerformanceFacts(
+            day=report.day,
+            storage_id=key,
+            average_precisions=_champions_days(context.instance, state.champion_version),
+            gate_average_precision=report.champion_gate_average_precision,
+        )
+        return act(context, decide_on_performance(facts, state, choices), cursor)
 
     return [new_day_sensor, drift_retraining_sensor, performance_retraining_sensor]
 
@@ -216,15 +213,30 @@ def _close(first: date, last: date) -> dg.RunRequest:
     )
 
 
-def new_reports(context: dg.SensorEvaluationContext, asset: str) -> list[dg.EventLogRecord]:
-    """Reports that this sensor has not read yet, oldest first."""
+def newest_unread(
+    context: dg.SensorEvaluationContext, asset: str
+) -> tuple[dg.EventLogRecord | None, str | None]:
+    """The newest report of the newest day among the unread ones, and the cursor after them all.
+
+    The policy refuses a report of an older day, and a day that was repaired and reported again is
+    not judged by what it was before. So no other report can lead to anything, and weighing each
+    of a long backfill took longer than the minute that the daemon gives to a tick.
+    """
     after = int(context.cursor) if context.cursor else None
-    found = context.instance.fetch_materializations(
+    unread = context.instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=after),
         limit=REPORTS_PER_TICK,
         ascending=True,
-    )
-    return list(found.records)
+    ).records
+    if not unread:
+        return None, context.cursor
+    newest = max(unread, key=lambda event: (event.partition_key or "", event.storage_id))
+    return newest, str(unread[-1].storage_id)
+
+
+def nothing_new(cursor: str | None) -> dg.SensorResult:
+    """No report since the one that the cursor names."""
+    return dg.SensorResult(skip_reason=f"no new report since {cursor or 0}", cursor=cursor)
 
 
 def pipeline_state(
@@ -338,27 +350,19 @@ def latest_by_day(instance: dg.DagsterInstance, asset: str, record: type[R]) -> 
 
 
 def act(
-    context: dg.SensorEvaluationContext,
-    decisions: Sequence[RetrainingDecision],
-    read: Sequence[dg.EventLogRecord],
+    context: dg.SensorEvaluationContext, decision: RetrainingDecision, cursor: str | None
 ) -> dg.SensorResult:
-    """Request the retraining of the newest decision that asks for one; say why the others wait."""
-    if not decisions:
-        return dg.SensorResult(skip_reason="no new report", cursor=context.cursor)
-    cursor = str(max(event.storage_id for event in read))
-    for decision in decisions:
-        context.log.info(f"{decision.day}: {decision.action}: {decision.reason}")
-    wanted = [d for d in decisions if d.action == "retrain"]
-    if not wanted:
-        return dg.SensorResult(skip_reason=decisions[-1].reason, cursor=cursor)
-    chosen = wanted[-1]
-    asset = DRIFT if chosen.trigger == "drift" else PERFORMANCE
+    """Request the retraining that was decided on, or say why not."""
+    context.log.info(f"{decision.day}: {decision.action}: {decision.reason}")
+    if decision.action == "skip":
+        return dg.SensorResult(skip_reason=decision.reason, cursor=cursor)
+    asset = DRIFT if decision.trigger == "drift" else PERFORMANCE
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
-                run_key=chosen.run_key,
-                partition_key=chosen.day.isoformat(),
-                tags={REPORT_TAG: f"{asset}:{chosen.storage_id}", REASON_TAG: chosen.reason},
+                run_key=decision.run_key,
+                partition_key=decision.day.isoformat(),
+                tags={REPORT_TAG: f"{asset}:{decision.storage_id}", REASON_TAG: decision.reason},
             )
         ],
         cursor=cursor,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from statistics import fmean
 
 import dagster as dg
@@ -102,7 +103,9 @@ def _verdict(instance: dg.DagsterInstance, run: FinishedRun) -> str:
     if judged is None:
         return "no evaluation"
     action = "promoted" if judged.promote else "refused"
-    return f"candidate {judged.candidate_version} {action}: {judged.reasons.split('; ')[0]}"
+    reasons = judged.reasons.split("; ")
+    gain = next((reason for reason in reasons if "average precision" in reason), reasons[0])
+    return f"candidate {judged.candidate_version} {action}: {gain}"
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class _Day:
 
 
 def summarise(settings: Settings, instance: dg.DagsterInstance) -> Group:
-    """The summary of everything that the instance knows.
+    """The summary of everything that the instance knows, and its picture beside the lake.
 
     Raises:
         LookupError: no day has been closed.
@@ -127,6 +130,7 @@ def summarise(settings: Settings, instance: dg.DagsterInstance) -> Group:
         raise LookupError("no day has been closed yet: run `fraud-assets simulate`")
     parts: list[Table | Text] = [_day_table(days), _champion_table(days)]
     parts += _before_and_after(settings, days)
+    picture = _draw(settings, days)
     retrainings, promotions = sum(d.trained for d in days), sum(_promoted(d) for d in days)
     money = [d.realised for d in days if d.realised and d.realised.savings is not None]
     lost = sum(r.loss_without_alerts or 0.0 for r in money)
@@ -147,11 +151,32 @@ def summarise(settings: Settings, instance: dg.DagsterInstance) -> Group:
         Text(
             "Next: `make dev` (or `fraud-assets dev`) shows the graph on http://127.0.0.1:3000; "
             "open drift_report and performance_report and look at their plots.\n"
-            f"Evidently's reports: {settings.lake_root}/{DRIFT}/day=…/report.html",
+            f"Evidently's reports: {settings.lake_root}/{DRIFT}/day=…/report.html\n"
+            f"The days as a picture: {picture}",
             style="cyan",
         )
     )
     return Group(*parts)
+
+
+def _draw(settings: Settings, days: Sequence[_Day]) -> Path:
+    """Keep the picture of the days beside the lake."""
+    from fraud_assets.monitoring.timeline import TimelineDay, timeline
+
+    shown = [
+        TimelineDay(
+            day=one.day,
+            average_precision=_ap(one),
+            drift_share=one.drift.drift_share if one.drift else None,
+            scored_by=one.scored.model_version,
+            promoted=_promoted(one) if one.trained else None,
+        )
+        for one in days
+    ]
+    threshold = load_profile(settings.profile).monitoring.drift_share_threshold
+    path = settings.data_dir.resolve() / "simulation.png"
+    path.write_bytes(timeline(shown, threshold))
+    return path
 
 
 def _read_days(instance: dg.DagsterInstance) -> list[_Day]:

@@ -55,10 +55,14 @@ def champion_in_force(
     elif promotion.version == rules.version:
         champion = ChampionInForce(rules.version, rules, fallback="rolled back to the rules")
     else:
+        from mlflow.exceptions import MlflowException
+
         try:
             champion = ChampionInForce(version, registry.load(version))
-        except (ModelIntegrityError, ModelNotFoundError) as error:
-            log.warning(f"{day}: champion {version} cannot serve, the rules score instead: {error}")
-            champion = ChampionInForce(rules.version, rules, fallback=str(error))
+        # The last two: its files are gone, or the registry's server does not answer.
+        except (ModelIntegrityError, ModelNotFoundError, MlflowException, OSError) as error:
+            why = f"version {version} cannot be loaded: {' '.join(str(error).split())}"
+            log.warning(f"{day}: the rules score, because the champion, {why}")
+            champion = ChampionInForce(rules.version, rules, fallback=why)
     loaded[version] = champion
     return champion

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,6 +28,10 @@ from fraud_assets.transactions.profile import Profile
 CANDIDATE_FILE: Final = "candidate.json"
 EVALUATION_FILE: Final = "evaluation.json"
 PROMOTION_FILE: Final = "promotion.json"
+
+LEAKAGE_CHECK: Final = "no_feature_knows_the_answer"
+LEAKAGE_AUC: Final = 0.97
+"""A single feature that ranks frauds this well is an alarm, not a success: PaySim's balances do."""
 
 
 class TrainingConfig(dg.Config):
@@ -103,9 +107,9 @@ def build_model_assets(
     return [_fraud_model(setting), _evaluation_report(setting), _champion_model(setting)]
 
 
-def _asset(**arguments: Any) -> Callable[[Callable[..., None]], dg.AssetsDefinition]:  # noqa: ANN401
+def _asset(**arguments: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # noqa: ANN401
     """`dg.asset` as far as the type checker can follow arguments given as a dictionary."""
-    decorator: Callable[[Callable[..., None]], dg.AssetsDefinition] = dg.asset(**arguments)
+    decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(**arguments)
     return decorator
 
 
@@ -208,6 +212,16 @@ def _evaluation_report(setting: Setting) -> dg.AssetsDefinition:
             "whose labels are mature: metrics, a paired day-block bootstrap on average precision "
             "and cost, calibration, latency, and the decision with its numbers."
         ),
+        check_specs=[
+            dg.AssetCheckSpec(
+                LEAKAGE_CHECK,
+                asset=EVALUATION,
+                description=(
+                    f"No feature alone reaches an ROC AUC of {LEAKAGE_AUC} on the gate days. A "
+                    "warning: look whether it holds something that is known only afterwards."
+                ),
+            )
+        ],
         **setting.common,
     )
     def evaluation_report(
@@ -216,10 +230,11 @@ def _evaluation_report(setting: Setting) -> dg.AssetsDefinition:
         store: dg.ResourceParam[PredictionStore],
         registry: dg.ResourceParam[ModelRegistry],
         tracking: dg.ResourceParam[Tracking],
-    ) -> None:
+    ) -> Iterator[dg.MaterializeResult[None]]:
         from fraud_assets.modeling.dataset import known_payers_by_day, labelled_rows
         from fraud_assets.modeling.plots import as_markdown_image
 
+        records: list[EvaluationRecord] = []
         loaded: dict[str, ChampionInForce] = {}
         for day in run_days(context):
             split = setting.split(day)
@@ -236,6 +251,7 @@ def _evaluation_report(setting: Setting) -> dg.AssetsDefinition:
                 champion_title=champion.title,
             )
             record = _evaluation_record(report, trained.version, champion.version, split)
+            records.append(record)
             content = {
                 "record": record.model_dump(mode="json"),
                 "model_hash": trained.model_hash,
@@ -262,8 +278,31 @@ def _evaluation_report(setting: Setting) -> dg.AssetsDefinition:
                 },
                 partition_key=day.isoformat(),
             )
+        yield dg.MaterializeResult(check_results=[_leakage_check(records)])
 
     return evaluation_report
+
+
+def _leakage_check(records: list[EvaluationRecord]) -> dg.AssetCheckResult:
+    found = {
+        r.best_single_feature: r.best_single_feature_auc
+        for r in records
+        if r.best_single_feature_auc is not None
+    }
+    alarming = {name: auc for name, auc in found.items() if auc >= LEAKAGE_AUC}
+    return dg.AssetCheckResult(
+        check_name=LEAKAGE_CHECK,
+        passed=not alarming,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"limit": LEAKAGE_AUC, "best_single_features": found},
+        description=(
+            f"{', '.join(alarming)} alone separates frauds with an AUC of "
+            f"{max(alarming.values()):.3f}: take it out of the features in the profile unless it "
+            "is known before the decision"
+            if alarming
+            else None
+        ),
+    )
 
 
 def _evaluation_record(

@@ -41,6 +41,7 @@ from fraud_assets.transactions.columns import DECISION, SCORE, TRANSACTION_ID
 from fraud_assets.transactions.profile import Profile
 
 DRIFT_CHECK: Final = "inputs_have_not_drifted"
+DECAY_CHECK: Final = "performance_has_not_decayed"
 REPORT_FILE: Final = "report.html"
 TABLE_FILE: Final = "columns.json"
 METHOD: Final = "normalised Wasserstein (numbers), Jensen-Shannon (categories)"
@@ -155,13 +156,25 @@ def build_monitoring_assets(
             "What was realised on the day whose labels have just matured, and the label-free "
             "estimate of the day itself. The estimate is shown, never acted on."
         ),
+        check_specs=[
+            dg.AssetCheckSpec(
+                DECAY_CHECK,
+                asset=PERFORMANCE,
+                description=(
+                    "The matured day's average precision is less than "
+                    f"{choices.performance_drop:.0%} below the champion's at its gate. A warning; "
+                    "the sensor looks at several days before it acts."
+                ),
+            )
+        ],
     )
     def performance_report(
         context: dg.AssetExecutionContext,
         lake: dg.ResourceParam[Lake],
         store: dg.ResourceParam[PredictionStore],
         registry: dg.ResourceParam[ModelRegistry],
-    ) -> None:
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        records: list[PerformanceRecord] = []
         loaded: dict[str, ChampionInForce] = {}
         for day in run_days(context):
             labels = lake.read_days(LABELS, days.trailing(day, history))
@@ -182,7 +195,9 @@ def build_monitoring_assets(
                 estimated_alert_recall=estimate.recall,
                 champion_gate_average_precision=gate_average_precision(lake, champion),
             )
+            records.append(record)
             context.add_asset_metadata(record.to_dagster(), partition_key=day.isoformat())
+        yield dg.MaterializeResult(check_results=[_decay_check(records, profile)])
 
     return [drift_report, performance_report]
 
@@ -314,6 +329,30 @@ def _drift_check(shares: dict[date, float | None], profile: Profile) -> dg.Asset
             f"{', '.join(over)}: {max(over.values()):.0%} of the inputs have drifted; look at the "
             "per-column table, and whether the score distribution and realised performance moved"
             if over
+            else None
+        ),
+    )
+
+
+def _decay_check(records: list[PerformanceRecord], profile: Profile) -> dg.AssetCheckResult:
+    allowed = profile.monitoring.performance_drop
+    decayed = {
+        str(r.matured_day): r.average_precision
+        for r in records
+        if r.average_precision is not None
+        and r.champion_gate_average_precision is not None
+        and r.average_precision < (1 - allowed) * r.champion_gate_average_precision
+    }
+    return dg.AssetCheckResult(
+        check_name=DECAY_CHECK,
+        passed=not decayed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"allowed_drop": allowed, "decayed_days": decayed},
+        description=(
+            f"average precision of {', '.join(decayed)} is more than {allowed:.0%} below the "
+            "champion's at its gate; look at the drift report of these days, and whether "
+            "performance_retraining_sensor is running"
+            if decayed
             else None
         ),
     )

@@ -129,7 +129,7 @@ def _framed(rows: ir.Table, measure: Measure) -> ir.IntegerColumn:
         return rows[EVENT_ORDER].lag().over(group_by=keys, order_by=rows[EVENT_ORDER])
     window = ibis.range_window(
         preceding=window_reach_us(measure.window_days),
-        following=86_400_000_000,
+        following=0,
         group_by=keys,
         order_by=rows[EVENT_ORDER],
     )

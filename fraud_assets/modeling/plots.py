@@ -25,7 +25,7 @@ CANDIDATE: Final = "#0b5fa5"
 CHAMPION: Final = "#d1731c"
 QUIET: Final = "#777777"
 
-_STYLE: Final = {
+STYLE: Final = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -83,7 +83,7 @@ def precision_recall(
             axes.plot([], [], "o", color=QUIET, label=f"at {alerts_per_day} alerts a day")
         axes.legend(loc="upper right")
 
-    return _png(draw)
+    return render(draw)
 
 
 def reliability(label: Array, score: Array, bins: int = 20) -> bytes:
@@ -116,7 +116,7 @@ def reliability(label: Array, score: Array, bins: int = 20) -> bytes:
         )  # fmt: skip
         axes.legend(loc="upper left")
 
-    return _png(draw)
+    return render(draw)
 
 
 def cost_curve(
@@ -157,7 +157,7 @@ def cost_curve(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
         axes.legend(loc="lower left")
 
-    return _png(draw)
+    return render(draw)
 
 
 def average_precision_by_day(
@@ -184,7 +184,7 @@ def average_precision_by_day(
         axes.set(ylim=(0, 1.05))
         axes.legend(loc="upper left", ncols=3)
 
-    return _png(draw)
+    return render(draw)
 
 
 def drift_bars(distances: Mapping[str, float], threshold: float, most: int = 12) -> bytes:
@@ -210,7 +210,7 @@ def drift_bars(distances: Mapping[str, float], threshold: float, most: int = 12)
         axes.set(xlim=(0, 1.15 * max(threshold, *values)))
         axes.legend(loc="lower right")
 
-    return _png(draw, height=1.3 + 0.24 * max(len(largest), 4))
+    return render(draw, height=1.3 + 0.24 * max(len(largest), 4))
 
 
 def as_markdown_image(png: bytes, alt: str = "plot") -> str:
@@ -218,14 +218,15 @@ def as_markdown_image(png: bytes, alt: str = "plot") -> str:
     return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
-def _png(draw: Callable[[Axes], None], height: float = 3.3) -> bytes:
+def render(draw: Callable[[Axes], None], *, width: float = 5.0, height: float = 3.3) -> bytes:
+    """PNG of one pair of axes in the house style; width and height in hundreds of pixels."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    with rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are literals, ours plain text
-        figure = Figure(figsize=(5.0, height), dpi=100, layout="constrained")
+    with rc_context(STYLE):  # type: ignore[arg-type]  # its keys are literals, ours plain text
+        figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         draw(figure.add_subplot())
         canvas.draw()  # type: ignore[no-untyped-call]

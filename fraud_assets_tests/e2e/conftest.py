@@ -44,6 +44,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         threads=1,
         simulator=SimulatorConfig(transactions_per_day=5000),
     )
+    (folder / "instance").mkdir()
     with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance, quiet_logs():
         closed = list(Simulation(settings, instance).run(LIVE_DAYS))
         yield Installation(settings, instance, Lake(settings.lake_root), closed)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import polars as pl
 import sqlalchemy as sa
@@ -171,8 +172,10 @@ def _hidden(error: BaseException, url: sa.URL) -> str:
         if any(word in name.lower() for word in _SECRET_WORDS)
     ]
     if url.password:
-        secrets += [str(url.password), url.render_as_string(hide_password=False)]
-    for secret in sorted(secrets, key=len, reverse=True):
+        secrets.append(str(url.password))
+    # A message may repeat the URL, in which the secrets are written with escapes.
+    secrets += [written(secret) for secret in secrets for written in (quote, quote_plus)]
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
 

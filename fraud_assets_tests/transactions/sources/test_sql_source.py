@@ -97,6 +97,7 @@ def test_a_wrong_query_names_the_database_and_the_day(sqlite: str) -> None:
     [
         "postgresql+psycopg2://me:hunter%4022@127.0.0.1:1/db?sslpassword=hunter@22",
         "mysql+nodriver://me:hunter%4022@h/db",
+        "sqlite://me:hunter%4022@host/db?api_token=hunter%4022",  # SQLAlchemy repeats this URL
         "no url with hunter@22",
     ],
 )
