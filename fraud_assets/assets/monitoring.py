@@ -19,6 +19,7 @@ from fraud_assets.assets import (
 )
 from fraud_assets.assets.champion import ChampionInForce, champion_in_force
 from fraud_assets.assets.describe import table
+from fraud_assets.assets.label_history import LabelHistory
 from fraud_assets.assets.models import EVALUATION_FILE
 from fraud_assets.features.definitions import FeatureSet
 from fraud_assets.lake import Lake
@@ -175,14 +176,15 @@ def build_monitoring_assets(
         registry: dg.ResourceParam[ModelRegistry],
     ) -> Iterator[dg.MaterializeResult[None]]:
         records: list[PerformanceRecord] = []
+        told = LabelHistory(lake, days, history)
         loaded: dict[str, ChampionInForce] = {}
         for day in run_days(context):
-            labels = lake.read_days(LABELS, days.trailing(day, history))
             today = lake.read_days(PREDICTIONS, [day])
             estimate = estimate_performance(
                 today[SCORE].to_numpy(), (today[DECISION] == "alert").to_numpy()
             )
             matured = mature_day(day, delay)
+            labels = told.judging(matured, day)
             champion = champion_in_force(
                 store, registry, day + timedelta(days=1), loaded, context.log
             )
