@@ -39,7 +39,7 @@ class SimulationFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that a sensor asked for, and its days."""
+    """A run that a sensor asked for, and its days. `failure` is empty if it succeeded."""
 
     job: str
     sensor: str
@@ -47,6 +47,7 @@ class FinishedRun:
     first_day: date
     last_day: date
     reason: str
+    failure: str = ""
 
     @property
     def is_retraining(self) -> bool:
@@ -103,8 +104,9 @@ class Simulation:
             started: told what is being run, for a progress display.
 
         Raises:
-            SimulationFailedError: a run failed; what was closed before stays closed, and the day
-                is tried again the next time.
+            SimulationFailedError: a day could not be closed; what was closed before stays closed,
+                and the day is tried again the next time. A training that fails is told of in its
+                `FinishedRun` and stops nothing: the champion goes on serving.
         """
         for day in self.plan(days):
             self.clock.set(day)
@@ -116,7 +118,7 @@ class Simulation:
     def tick(self, started: Callable[[str], None] = lambda _: None) -> Iterator[FinishedRun]:
         """Evaluate each sensor once at the clock as it stands, and run what it requests.
 
-        A sensor's cursor moves after its runs have succeeded, so that a failure is not forgotten.
+        A sensor's cursor moves after its runs, so that a day that failed is requested again.
         """
         for name in ORDER:
             key = f"fraud_assets/simulation/{name}"
@@ -162,10 +164,11 @@ class Simulation:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
-        if not result.success:
-            raise SimulationFailedError(_failure(result, job, last))
-        reason = request.tags.get("fraud_assets/reason", "")
-        return FinishedRun(job, sensor, result.run_id, first, last, reason)
+        failure = "" if result.success else _failure(result, job, last)
+        if failure and job == DAILY_PIPELINE:
+            raise SimulationFailedError(failure)
+        reason = request.tags.get(REASON_TAG, "")
+        return FinishedRun(job, sensor, result.run_id, first, last, reason, failure)
 
 
 def _days_of(request: dg.RunRequest) -> tuple[date, date]:

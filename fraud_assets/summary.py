@@ -99,6 +99,8 @@ def _line(instance: dg.DagsterInstance, closed: ClosedDays) -> Text:
 
 
 def _verdict(instance: dg.DagsterInstance, run: FinishedRun) -> str:
+    if run.failure:
+        return run.failure
     judged = latest(instance, EVALUATION, run.last_day, EvaluationRecord)
     if judged is None:
         return "no evaluation"

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,11 @@ def write_source(file: Path, days: int = DAYS, rows: int = 60) -> Path:
     random_ = random.Random(1)
     lines = ["order,placed at,total,customer,chargeback"]
     for index in range(days):
-        start = datetime(FIRST.year, FIRST.month, FIRST.day) + timedelta(days=index)
+        start = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC) + timedelta(days=index)
         for i in range(rows):
             at = start + timedelta(minutes=i * 20)
             amount = "much" if (index, i) == (0, 5) else f"{random_.uniform(1, 90):.2f}"
-            lines.append(f"{index}-{i},{at.isoformat()},{amount},c{i % 17},{int(i == 9)}")
+            lines.append(f"{index}-{i},{at:%Y-%m-%dT%H:%M:%S},{amount},c{i % 17},{int(i == 9)}")
     file.write_text("\n".join(lines) + "\n", "utf-8")
     return file
 
@@ -150,9 +150,12 @@ def test_inspect_names_a_column_that_the_profile_maps_and_the_source_lacks(tmp_p
     file = write_profile(tmp_path, columns=columns)
     said = refusal(
         run(
-            tmp_path, "inspect", FRAUD_PROFILE=str(file), FRAUD_SOURCE="file",
+            tmp_path,
+            "inspect",
+            FRAUD_PROFILE=str(file),
+            FRAUD_SOURCE="file",
             FRAUD_SOURCE_PATH=str(tmp_path / "orders.csv"),
-        )  # fmt: skip
+        )
     )
     assert "client" in said
 

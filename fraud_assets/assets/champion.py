@@ -24,6 +24,8 @@ class ChampionInForce:
     version: str
     model: FraudModel | RuleSet
     fallback: str = ""
+    is_missing: bool = False
+    """Whether there is a champion that could not be loaded."""
 
     @property
     def title(self) -> str:
@@ -63,6 +65,6 @@ def champion_in_force(
         except (ModelIntegrityError, ModelNotFoundError, MlflowException, OSError) as error:
             why = f"version {version} cannot be loaded: {' '.join(str(error).split())}"
             log.warning(f"{day}: the rules score, because the champion, {why}")
-            champion = ChampionInForce(rules.version, rules, fallback=why)
+            champion = ChampionInForce(rules.version, rules, fallback=why, is_missing=True)
     loaded[version] = champion
     return champion

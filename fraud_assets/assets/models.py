@@ -240,6 +240,13 @@ def _evaluation_report(setting: Setting) -> dg.AssetsDefinition:
             split = setting.split(day)
             trained = ModelRecord.model_validate(lake.read_json(MODEL, day, CANDIDATE_FILE))
             champion = champion_in_force(store, registry, day, loaded, context.log)
+            if champion.is_missing:
+                # Judged against the rules instead, a worse model than the champion could pass.
+                raise dg.Failure(
+                    f"{day}: nothing to compare the candidate with, as the champion's "
+                    f"{champion.fallback}; restore it, or roll back, and evaluate again",
+                    allow_retries=False,
+                )
             labels = lake.read_days(LABELS, setting.days.trailing(day, setting.history))
             report = judge_candidate(
                 registry.load(trained.version),

@@ -13,7 +13,7 @@ from fraud_assets.metadata import RawRecord, ValidationRecord
 from fraud_assets.partitions import SimulationDays, run_days
 from fraud_assets.transactions.columns import SOURCE_ROW, TRANSACTION_ID
 from fraud_assets.transactions.profile import Profile
-from fraud_assets.transactions.sources import TransactionSource
+from fraud_assets.transactions.sources import SourceError, TransactionSource
 from fraud_assets.transactions.validation import validate_day
 
 CONSERVATION_CHECK = "rows_are_conserved"
@@ -46,7 +46,10 @@ def build_transaction_assets(days: SimulationDays, profile: Profile) -> list[dg.
         source: dg.ResourceParam[TransactionSource],
     ) -> None:
         for day in run_days(context):
-            frame = source.read_day(day)
+            try:
+                frame = source.read_day(day)
+            except SourceError as error:  # the same file is as broken the next time
+                raise dg.Failure(str(error), allow_retries=False) from error
             written = lake.write_day(RAW, day, frame)
             record = RawRecord(
                 rows=frame.height,

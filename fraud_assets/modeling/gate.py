@@ -54,7 +54,7 @@ def decide_promotion(
         comparison: candidate against champion, on days after both were fitted.
         candidate: the candidate on the same days.
         gate: the limits.
-        latency_ms: the 99th percentile of scoring one transaction, None if not measured.
+        latency_ms: the median of scoring one transaction, None if not measured.
         champion: what to call the champion in the reasons, such as "the rule set".
     """
     checks = list(_checks(comparison, candidate, gate, latency_ms, champion))

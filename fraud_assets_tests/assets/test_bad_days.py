@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def day(index: int) -> date:
 def rows_of(index: int, count: int = 200) -> list[str]:
     """Rows of a day; one in twenty is a fraud, of a large amount at one payee."""
     random_ = random.Random(index)
-    start = datetime(FIRST.year, FIRST.month, FIRST.day) + timedelta(days=index)
+    start = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC) + timedelta(days=index)
     rows = []
     for i in range(count):
         at = start + timedelta(seconds=86400 * i / count)
@@ -86,7 +86,7 @@ def rows_of(index: int, count: int = 200) -> list[str]:
         amount = random_.uniform(300, 500) if fraud else random_.uniform(1, 60)
         payee = "m0" if fraud else f"m{random_.randrange(10)}"
         rows.append(
-            f"{index:02d}-{i:04d},{at.isoformat()},{amount:.2f},c{random_.randrange(40)},"
+            f"{index:02d}-{i:04d},{at:%Y-%m-%dT%H:%M:%S},{amount:.2f},c{random_.randrange(40)},"
             f"{payee},{int(fraud)}"
         )
     return rows
@@ -121,7 +121,11 @@ class Installation:
         return file
 
     def close(
-        self, first: int, last: int | None = None, job: str = DAILY_PIPELINE, only: str | None = None
+        self,
+        first: int,
+        last: int | None = None,
+        job: str = DAILY_PIPELINE,
+        only: str | None = None,
     ) -> dg.ExecuteInProcessResult:
         tags = {}
         if last is not None:
@@ -188,18 +192,16 @@ def test_a_day_with_too_many_rejects_stops_at_the_check_and_goes_no_further(inst
 
 def test_a_day_that_was_mended_is_closed_by_materialising_it_again(installation) -> None:
     rows = rows_of(0)
-    installation.land(0, [r.replace("c", "c", 1) if i else "x,nonsense" for i, r in enumerate(rows)])
-    installation.land(0, ["only,garbage,x,c,m,0"])
+    installation.land(0, [*rows[20:], *["x,never,1.0,c,m,0"] * 20])
     assert not installation.close(0).success
     installation.land(0, rows)
     assert installation.close(0).success
     assert installation.lake.row_count(VALIDATED, day(0)) == len(rows)
 
 
-@pytest.mark.parametrize("name", ["{}.parquet", "{}.csv.gz"])
-def test_a_corrupt_file_fails_the_raw_asset_and_is_named(installation, name) -> None:
-    file = installation.landing / name.format(day(0))
-    file.write_bytes(b"\x1f\x8bPAR1 this is neither" * 20)
+def test_a_corrupt_file_fails_the_raw_asset_and_is_named(installation) -> None:
+    file = installation.landing / f"{day(0)}.parquet"
+    file.write_bytes(b"PAR1 cut short" * 20)
     step, message = failure(installation.close(0))
     assert step == RAW
     assert file.name in message
@@ -224,13 +226,6 @@ def test_an_empty_day_goes_through_to_the_end(installation) -> None:
     event = installation.instance.fetch_materializations(dg.AssetKey(PERFORMANCE), limit=1)
     shown = event.records[0].asset_materialization.metadata
     assert shown["average_precision_note"].value == "not computable"
-
-
-def test_a_day_of_which_every_row_is_empty_text_is_named_not_scored(installation) -> None:
-    (installation.landing / f"{day(0)}.csv").write_text("", "utf-8")
-    step, message = failure(installation.close(0))
-    assert step == RAW
-    assert f"{day(0)}.csv" in message
 
 
 def test_a_missing_column_is_named(installation) -> None:
@@ -354,6 +349,7 @@ def damage(installation: Installation, how: str) -> None:
         shutil.rmtree(store / "mlflow")
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_downloaded_again_and_the_champion_scores(trained) -> None:
     before = trained.lake.path(PREDICTIONS, day(TRAINED + 1)).read_bytes()
     damage(trained, "cache")
@@ -362,6 +358,7 @@ def test_a_damaged_cache_is_downloaded_again_and_the_champion_scores(trained) ->
     assert trained.lake.path(PREDICTIONS, day(TRAINED + 1)).read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cache and store", "gone"])
 def test_a_champion_that_cannot_be_loaded_never_stops_a_day(trained, how) -> None:
     damage(trained, how)
