@@ -22,6 +22,7 @@ from fraud_assets.sensors import (
     DRIFT_SENSOR,
     NEW_DAY_SENSOR,
     PERFORMANCE_SENSOR,
+    REASON_TAG,
     closed_days,
 )
 from fraud_assets.settings import Settings
