@@ -27,6 +27,9 @@ from fraud_assets.modeling.tuning import OnTrial, tune
 from fraud_assets.transactions.columns import AMOUNT, DAY, LABEL, PAYER, SCORE
 from fraud_assets.transactions.profile import Profile
 
+WATCHED_PART: Final = 4
+"""Rows that early stopping measures, as a part of the rows that may be trained on."""
+
 MIN_VALIDATION_POSITIVES: Final = 5
 """On fewer frauds a threshold and a calibration are accidents."""
 
@@ -96,6 +99,9 @@ def train_candidate(
         validation,
         training,
         threads=threads,
+        watched=_thinned(
+            validation_rows, fold_encoder, training.max_train_rows // WATCHED_PART, training.seed
+        ),
         feature_names=fold_encoder.columns,
         on_trial=on_trial,
     )

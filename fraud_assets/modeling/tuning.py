@@ -46,6 +46,7 @@ def tune(
     training: TrainingChoices,
     *,
     threads: int,
+    watched: LabelledMatrix | None = None,
     feature_names: Sequence[str] | None = None,
     on_trial: OnTrial | None = None,
 ) -> TuningResult:
@@ -62,6 +63,9 @@ def tune(
         validation: rows of the later validation days, with at least one fraud.
         training: trials, timeout, most rounds and seed.
         threads: threads of one fit; trials run one after another.
+        watched: the validation rows that are measured after every round, to stop early; all of
+            them if None. Measuring can take longer than fitting, and a weighted sample tells as
+            well when to stop. Trials are compared on all of them.
         feature_names: names for the columns of the matrices.
         on_trial: told of every trial as it ends.
 
@@ -76,7 +80,7 @@ def tune(
 
     search = _Search(
         estimator_name, fold_train, validation, training,
-        threads=threads, feature_names=feature_names,
+        threads=threads, watched=watched or validation, feature_names=feature_names,
     )  # fmt: skip
 
     def told(_: Any, trial: Any) -> None:  # noqa: ANN401
@@ -114,10 +118,11 @@ class _Search:
         training: TrainingChoices,
         *,
         threads: int,
+        watched: LabelledMatrix,
         feature_names: Sequence[str] | None,
     ) -> None:
         self.estimator_name = estimator_name
-        self.fold_train, self.validation = fold_train, validation
+        self.fold_train, self.validation, self.watched = fold_train, validation, watched
         self.training, self.threads, self.feature_names = training, threads, feature_names
         self.defaults = make_estimator(estimator_name).defaults
         self.trials: list[dict[str, Any]] = []
@@ -135,7 +140,7 @@ class _Search:
         try:
             rounds = estimator.fit(
                 self.fold_train,
-                self.validation,
+                self.watched,
                 params,
                 rounds=self.training.max_rounds,
                 seed=self.training.seed,
