@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from statistics import fmean
 
@@ -23,11 +23,11 @@ from fraud_assets.assets import (
     DRIFT,
     EVALUATION,
     FEATURES,
-    LABELS,
     PERFORMANCE,
     PREDICTIONS,
     VALIDATED,
 )
+from fraud_assets.assets.label_history import LabelHistory
 from fraud_assets.jobs import RETRAINING
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import (
@@ -38,6 +38,7 @@ from fraud_assets.metadata import (
     PromotionRecord,
     ValidationRecord,
 )
+from fraud_assets.partitions import SimulationDays
 from fraud_assets.sensors import PARTITION_TAG, latest, latest_by_day
 from fraud_assets.settings import Settings
 from fraud_assets.simulation import ClosedDays, FinishedRun, Simulation
@@ -300,6 +301,7 @@ def _scored_again(settings: Settings, version: str, days: Sequence[date]) -> lis
     """Realised AP that `version` would have had on days that another model scored."""
     from fraud_assets.modeling.registry import ModelRegistry
     from fraud_assets.modeling.scoring import score_day
+    from fraud_assets.modeling.splits import days_looked_at
     from fraud_assets.monitoring.performance import realised_performance
 
     profile, lake = load_profile(settings.profile), Lake(settings.lake_root)
@@ -308,12 +310,15 @@ def _scored_again(settings: Settings, version: str, days: Sequence[date]) -> lis
         settings.mlflow_uri, settings.registered_model, settings.cache_dir / "models"
     )
     model = registry.load(version)
+    partitions = SimulationDays(settings.first_day, settings.days)
+    told = LabelHistory(lake, partitions, days_looked_at(delay, profile.training))
     found = []
     for day in days:
-        as_of = date.fromordinal(day.toordinal() + delay)
-        labels = lake.read_days(LABELS, [d for d in lake.days(LABELS) if d <= as_of])
+        as_of = day + timedelta(days=delay)
         predictions = score_day(model, lake.read_days(FEATURES, [day]), reasons_for_alerts=False)
-        realised = realised_performance(predictions, labels, as_of, delay, profile.decision)
+        realised = realised_performance(
+            predictions, told.judging(day, as_of), as_of, delay, profile.decision
+        )
         found.append(realised.overall.average_precision)
     return found
 

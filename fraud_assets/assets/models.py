@@ -19,7 +19,7 @@ from fraud_assets.lake import Lake
 from fraud_assets.metadata import EvaluationRecord, ModelRecord, PromotionRecord
 from fraud_assets.modeling.registry import ModelRegistry
 from fraud_assets.modeling.report import GateReport, judge_candidate
-from fraud_assets.modeling.splits import NotEnoughHistoryError, SplitPlan, days_needed
+from fraud_assets.modeling.splits import NotEnoughHistoryError, SplitPlan, days_looked_at
 from fraud_assets.partitions import SimulationDays, run_days, trailing_mapping
 from fraud_assets.resources.tracking import Tracking
 from fraud_assets.store.engine import PredictionStore
@@ -65,8 +65,7 @@ class Setting:
     @property
     def history(self) -> int:
         """Days before a training day that it may read."""
-        training = self.profile.training
-        return training.window_days + days_needed(self.profile.label_delay_days, training)
+        return days_looked_at(self.profile.label_delay_days, self.profile.training)
 
     @property
     def common(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from fraud_assets.lake import Lake
 from fraud_assets.metadata import DriftRecord, EvaluationRecord, PerformanceRecord
 from fraud_assets.modeling.registry import ModelRegistry
 from fraud_assets.modeling.scoring import FraudModel
-from fraud_assets.modeling.splits import days_needed
+from fraud_assets.modeling.splits import days_looked_at
 from fraud_assets.monitoring.drift import (
     DriftColumns,
     DriftResult,
@@ -55,7 +55,7 @@ def build_monitoring_assets(
     choices = profile.monitoring
     columns = drift_columns(features)
     delay = profile.label_delay_days
-    history = profile.training.window_days + days_needed(delay, profile.training)
+    history = days_looked_at(delay, profile.training)
 
     @dg.asset(
         key=DRIFT,

@@ -127,5 +127,10 @@ def days_needed(label_delay_days: int, training: TrainingChoices) -> int:
     return slices + 3 * label_delay_days
 
 
+def days_looked_at(label_delay_days: int, training: TrainingChoices) -> int:
+    """Days before a training day that its slices, and the known payers of its gate, may read."""
+    return training.window_days + days_needed(label_delay_days, training)
+
+
 def _days(first: date, last: date) -> tuple[date, ...]:
     return tuple(first + timedelta(days=offset) for offset in range((last - first).days + 1))

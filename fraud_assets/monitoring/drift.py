@@ -165,7 +165,7 @@ def measure_drift(
     verdicts = [one.drifted for one in found if one.drifted is not None]
     share = sum(verdicts) / len(verdicts) if verdicts else None
     score = _score_drift(day, base, limit)
-    page = drift_page(day, base, found, score) if html else None
+    page = drift_page(day, base, found, score, choices.page_columns) if html else None
     return DriftResult(
         status="measured",
         reason=None if verdicts else "no column has a value",

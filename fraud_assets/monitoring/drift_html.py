@@ -35,8 +35,9 @@ def drift_page(
     reference: pl.DataFrame,
     columns: tuple[ColumnDrift, ...],
     score: ColumnDrift | None,
+    most: int,
 ) -> bytes | None:
-    """The page for samples that were measured: the score, then the inputs, the furthest first.
+    """The page for samples that were measured: the score, then the `most` furthest inputs.
 
     One `ValueDrift` per column, and Evidently's list of tests, which has every verdict. Its
     `DataDriftPreset` makes much the same page, but computes every column three times and draws it
@@ -44,7 +45,7 @@ def drift_page(
 
     Columns without a value are not on the page, and it is None if no column has one.
     """
-    inputs = [one for one in by_distance(columns) if one.value is not None]
+    inputs = [one for one in by_distance(columns) if one.value is not None][:most]
     shown = ([score] if score is not None and score.value is not None else []) + inputs
     if not shown:
         return None

@@ -228,6 +228,9 @@ class MonitoringChoices(_Model):
     drift_share_threshold: Share = 0.3
     column_threshold: Annotated[float, Field(gt=0)] = 0.1
     sample_rows: Annotated[int, Field(ge=100)] = 10_000
+    page_columns: Annotated[int, Field(ge=1)] = 10
+    """Inputs that Evidently's page draws, the furthest first. The table has all of them."""
+
     min_rows: Annotated[int, Field(ge=1)] = 1_000
     max_quarantine_share: Share = 0.02
     cooldown_days: Annotated[int, Field(ge=0)] = 3
