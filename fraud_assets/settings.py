@@ -46,7 +46,8 @@ class Settings(BaseSettings):
         None, description="Query that lists the days there are, for the source `sql`"
     )
 
-    first_day: date = Field(date(2025, 1, 1), description="First partition")
+    # Dagster 1.13 plots the 120 latest days up to now, also where the partitions end long before.
+    first_day: date = Field(date(2026, 9, 30), description="First partition")
     days: Annotated[int, Field(ge=2)] = 52
     history_days: Annotated[int, Field(ge=1)] = Field(
         21, description="Days that `simulate` backfills at once before the clock starts to move"

@@ -15,7 +15,7 @@ def test_defaults_need_no_service(tmp_path, monkeypatch) -> None:
     assert settings.store_sqlalchemy_url == f"sqlite:///{tmp_path}/data/store.db"
     assert settings.mlflow_uri == f"sqlite:///{tmp_path}/data/mlflow.db"
     assert settings.lake_root == f"{tmp_path}/data/lake"
-    assert settings.last_day == date(2025, 2, 21)
+    assert settings.last_day == date(2026, 11, 20)
 
 
 def test_the_environment_is_read(monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -39,6 +40,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     settings = Settings(
         _env_file=None,
         data_dir=folder / "data",
+        first_day=date(2025, 1, 1),
         days=HISTORY_DAYS + 31,
         history_days=HISTORY_DAYS,
         threads=1,

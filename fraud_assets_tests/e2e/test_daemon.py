@@ -84,6 +84,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     environment = {
         **inherited,
         "DAGSTER_HOME": str(tmp_path),
+        "FRAUD_FIRST_DAY": FIRST.isoformat(),
         "FRAUD_DAYS": "12",
         "FRAUD_HISTORY_DAYS": "2",
         "FRAUD_THREADS": "1",

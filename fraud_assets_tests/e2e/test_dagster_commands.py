@@ -42,6 +42,7 @@ class Home:
         self.environment = {
             **inherited,
             "DAGSTER_HOME": str(folder),
+            "FRAUD_FIRST_DAY": FIRST.isoformat(),
             "FRAUD_DAYS": "12",
             "FRAUD_HISTORY_DAYS": "5",
             "FRAUD_THREADS": "1",

@@ -138,7 +138,13 @@ def make(tmp_path: Path) -> Iterator[Any]:
             name = str(tmp_path / "profile.yaml")
             Path(name).write_text(yaml.safe_dump(profile), "utf-8")
         settings = Settings(
-            **{"_env_file": None, "data_dir": tmp_path / "data", "profile": name, **changes}
+            **{
+                "_env_file": None,
+                "data_dir": tmp_path / "data",
+                "first_day": FIRST,
+                "profile": name,
+                **changes,
+            }
         )
         settings.data_dir.mkdir(exist_ok=True)
         home = tmp_path / "dagster"
