@@ -16,7 +16,7 @@ from fraud_assets.simulation import ClosedDays, Simulation, quiet_logs
 from fraud_assets.transactions.simulator import SimulatorConfig
 
 HISTORY_DAYS = 21
-LIVE_DAYS = 23
+LIVE_DAYS = 28
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         days=HISTORY_DAYS + 31,
         history_days=HISTORY_DAYS,
         threads=1,
-        simulator=SimulatorConfig(transactions_per_day=5000),
+        simulator=SimulatorConfig(transactions_per_day=8000),
     )
     (folder / "instance").mkdir()
     with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance, quiet_logs():
