@@ -143,7 +143,7 @@ def dev(
     """Open the Dagster UI and its daemon on this folder's installation."""
     _home()
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", "127.0.0.1"]
-    os.execv(command[0], [*command, "--port", str(port), "-m", "fraud_assets.definitions"])  # noqa: S606
+    os.execv(command[0], [*command, "--port", str(port), "-m", "fraud_assets.definitions"])  # noqa: S606  # nosec B606
 
 
 def _write_settings(file: Path, values: dict[str, str]) -> None:

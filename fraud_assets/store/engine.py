@@ -255,7 +255,7 @@ def read_revision(connection: Connection) -> str | None:
         raise StoreUnavailableError(
             f"the store {place} cannot be read: {first_line(error)}; name another file or database"
         ) from error
-    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608
+    found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))  # noqa: S608  # nosec B608
     value = found.scalar_one_or_none()
     return None if value is None else str(value)
 
