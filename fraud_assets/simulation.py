@@ -22,6 +22,8 @@ from fraud_assets.sensors import (
     DRIFT_SENSOR,
     NEW_DAY_SENSOR,
     PERFORMANCE_SENSOR,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
     REASON_TAG,
     closed_days,
 )
@@ -177,8 +179,8 @@ def _days_of(request: dg.RunRequest) -> tuple[date, date]:
         day = date.fromisoformat(request.partition_key)
         return day, day
     return (
-        date.fromisoformat(request.tags["dagster/asset_partition_range_start"]),
-        date.fromisoformat(request.tags["dagster/asset_partition_range_end"]),
+        date.fromisoformat(request.tags[RANGE_START_TAG]),
+        date.fromisoformat(request.tags[RANGE_END_TAG]),
     )
 
 

@@ -44,7 +44,6 @@ from fraud_assets.transactions.profile import Profile
 DRIFT_CHECK: Final = "inputs_have_not_drifted"
 DECAY_CHECK: Final = "performance_has_not_decayed"
 REPORT_FILE: Final = "report.html"
-TABLE_FILE: Final = "columns.json"
 METHOD: Final = "normalised Wasserstein (numbers), Jensen-Shannon (categories)"
 
 
