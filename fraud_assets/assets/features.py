@@ -16,6 +16,7 @@ from fraud_assets.metadata import FeatureRecord, LabelRecord
 from fraud_assets.partitions import SimulationDays, run_days, trailing_mapping
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.transactions.columns import (
+    AMOUNT,
     EVENT_ORDER,
     EVENT_TIME,
     LABEL,
@@ -35,7 +36,10 @@ from fraud_assets.transactions.profile import Profile
 ROWS_IN_MEMORY: Final = 1_500_000
 """Rows of target days per pass: bounds the memory of a long backfill, never its result."""
 
-LABEL_INPUT: Final = [TRANSACTION_ID, EVENT_TIME, EVENT_ORDER, PAYER, PAYEE, *SOURCE_LABEL_COLUMNS]
+LABEL_INPUT: Final = [
+    *(TRANSACTION_ID, EVENT_TIME, EVENT_ORDER, AMOUNT, PAYER, PAYEE),
+    *SOURCE_LABEL_COLUMNS,
+]
 
 
 def build_feature_assets(
@@ -64,6 +68,7 @@ def build_feature_assets(
                 ("event_order_us", "int64", "its order key"),
                 ("payer_id", "string", "its payer"),
                 ("payee_id", "string", "its payee"),
+                ("amount", "double", "its amount"),
                 ("label", "int8", "1 fraud, 0 legitimate"),
                 ("label_known_at", "timestamp[us, UTC]", "when the label became known"),
                 ("label_source", "string", "source or analyst"),

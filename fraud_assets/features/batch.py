@@ -26,9 +26,9 @@ import polars as pl
 
 from fraud_assets.features.definitions import (
     CalendarFeature,
-    DelayedRiskFeature,
     FeatureDefinition,
     FeatureSet,
+    LabelHistory,
 )
 from fraud_assets.features.expressions import KNOWN, POSITION, Source, chunk_expression, measures_of
 from fraud_assets.features.semantics import DAY_US, window_reach_us
@@ -64,12 +64,12 @@ def _usable_us(delay_days: int) -> pl.Expr:
 
 
 def label_events(labels: pl.DataFrame, delay_days: int) -> pl.DataFrame:
-    """When each label may be used: `payer_id`, `payee_id`, `known_us` (Int64), `label`.
+    """When each label may be used: `payer_id`, `payee_id`, `known_us` (Int64), `label`, `amount`.
 
     `known_us` is the later of `event_time + delay_days` and `label_known_at`, in microseconds
     since the epoch. Sorted by it. Every label row is one event, also if a transaction has several.
     """
-    events = labels.select(PAYER, PAYEE, _usable_us(delay_days).alias(KNOWN), LABEL)
+    events = labels.select(PAYER, PAYEE, _usable_us(delay_days).alias(KNOWN), LABEL, AMOUNT)
     return events.sort(KNOWN, maintain_order=True)
 
 
@@ -188,13 +188,11 @@ class _History:
         ids = [_entity_ids(transactions[name]) for name in entities]
         frame = transactions.select(EVENT_ORDER, AMOUNT).with_columns(ids)
         stream = _Stream(frame[EVENT_ORDER].to_numpy(), frame)
-        delays = {
-            d.delay_days for d in feature_set.definitions if isinstance(d, DelayedRiskFeature)
-        }
+        delays = {d.delay_days for d in feature_set.definitions if isinstance(d, LabelHistory)}
         if not delays:
             return cls(stream, None)
-        # ids are hashed before the sort, which then moves 25 bytes a row and no text
-        told = labels.select(_usable_us(max(delays)).alias(EVENT_ORDER), LABEL)
+        # ids are hashed before the sort, which then moves 33 bytes a row and no text
+        told = labels.select(_usable_us(max(delays)).alias(EVENT_ORDER), LABEL, AMOUNT)
         told = told.with_columns([_entity_ids(labels[name]) for name in entities]).sort(EVENT_ORDER)
         return cls(stream, _Stream(told[EVENT_ORDER].to_numpy(), told))
 
@@ -262,9 +260,9 @@ def _batches(
         if source == "labels":  # labels that become usable while the chunk goes on
             parts.append(stretch(first, last + 1))
         before = pl.concat(parts).with_columns(pl.lit(-1, pl.Int32).alias(POSITION))
-        value = AMOUNT if source == "transactions" else LABEL
+        values = (AMOUNT,) if source == "transactions" else (LABEL, AMOUNT)
         both = pl.concat([asked, before], how="diagonal")
-        return both.select(EVENT_ORDER, *keys, POSITION, value)
+        return both.select(EVENT_ORDER, *keys, POSITION, *values)
 
     by_window: dict[int, list[FeatureDefinition]] = defaultdict(list)
     for definition in definitions:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fraud_assets.transactions.columns import AMOUNT, EVENT_ORDER, EVENT_TIME, KIND, PAYEE, PAYER
-from fraud_assets.transactions.profile import Aggregate
+from fraud_assets.transactions.profile import Aggregate, KnownFraudAspect
 
 Entity = Literal["payer", "payee"]
 CalendarName = Literal["hour", "is_night", "is_weekend"]
@@ -260,18 +260,36 @@ class NewPairFeature(Declaration):
 
 
 @dataclass(frozen=True)
-class DelayedRiskFeature(Declaration):
-    """Share of frauds among the entity's labels that became usable in the window, or their number.
+class LabelHistory(Declaration):
+    """A feature over an entity's labels that became usable in a window that ends at the row.
 
     A label becomes usable at the later of `event_time + delay_days` and the moment it was known.
-    Each label row is one event: a transaction that was labelled twice counts twice. The risk is
-    0 when there is no label. With a constant delay this is `get_count_risk_rolling_window` of
-    the Fraud Detection Handbook, chapter 3: `NB_TX_DELAY_WINDOW - NB_TX_DELAY`.
+    Each label row is one event: a transaction that was labelled twice counts twice.
     """
 
     entity: Entity
     window_days: int
     delay_days: int
+
+    @property
+    def label_lookback_days(self) -> int:
+        # A label known at once is filed under its own day, and used only after the delay.
+        return self.window_days + self.delay_days
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        return (EVENT_ORDER, ENTITY_COLUMN[self.entity])
+
+
+@dataclass(frozen=True)
+class DelayedRiskFeature(LabelHistory):
+    """Share of frauds among the entity's labels that became usable in the window, or their number.
+
+    The risk is 0 when there is no label. With a constant delay this is
+    `get_count_risk_rolling_window` of the Fraud Detection Handbook, chapter 3:
+    `NB_TX_DELAY_WINDOW - NB_TX_DELAY`.
+    """
+
     aggregate: Literal["risk", "labelled_count"]
 
     @property
@@ -289,14 +307,41 @@ class DelayedRiskFeature(Declaration):
             "labelled_count": f"Number of {labels}.",
         }[self.aggregate]
 
-    @property
-    def label_lookback_days(self) -> int:
-        # A label known at once is filed under its own day, and used only after the delay.
-        return self.window_days + self.delay_days
+
+@dataclass(frozen=True)
+class KnownFraudFeature(LabelHistory):
+    """One aspect of the entity's frauds that became usable in the window; null without any.
+
+    `last_label` is 1 if the latest label is a fraud and 0 if it is not, null without labels; of
+    labels of the same moment a fraud wins. Times are in seconds since the label became usable,
+    amounts in the currency's unit.
+    """
+
+    aspect: KnownFraudAspect
 
     @property
-    def required_columns(self) -> tuple[str, ...]:
-        return (EVENT_ORDER, ENTITY_COLUMN[self.entity])
+    def name(self) -> str:
+        suffix = {
+            "last_label": "last_label",
+            "last_fraud": "seconds_since_known_fraud",
+            "first_fraud": "seconds_since_first_known_fraud",
+            "smallest_fraud": "smallest_known_fraud",
+        }[self.aspect]
+        return f"{self.entity}_{suffix}"
+
+    @property
+    def description(self) -> str:
+        window = f"the last {_days(self.window_days)}"
+        return {
+            "last_label": f"Whether the latest known label of the {self.entity} is a fraud; "
+            f"missing if none became usable in {window}.",
+            "last_fraud": f"Seconds since a fraud of the {self.entity} last became known; missing "
+            f"if none did in {window}.",
+            "first_fraud": f"Seconds since the first of the {self.entity}'s frauds of {window} "
+            "became known; missing if none did.",
+            "smallest_fraud": f"Smallest amount among the {self.entity}'s frauds that became known "
+            f"in {window}; missing if none did.",
+        }[self.aspect]
 
 
 FeatureDefinition = (
@@ -310,4 +355,5 @@ FeatureDefinition = (
     | AmountRatioFeature
     | NewPairFeature
     | DelayedRiskFeature
+    | KnownFraudFeature
 )

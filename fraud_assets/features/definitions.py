@@ -20,6 +20,8 @@ from fraud_assets.features.declarations import (
     Entity,
     FeatureDefinition,
     KindFeature,
+    KnownFraudFeature,
+    LabelHistory,
     NewPairFeature,
     NumericFeature,
     RecencyFeature,
@@ -41,6 +43,8 @@ __all__ = [
     "FeatureNameError",
     "FeatureSet",
     "KindFeature",
+    "KnownFraudFeature",
+    "LabelHistory",
     "NewPairFeature",
     "NumericFeature",
     "RecencyFeature",
@@ -74,6 +78,11 @@ def _entity_features(
             DelayedRiskFeature(entity, window, delay_days, measure)
             for window in sorted(set(choices.risk.windows_days))
             for measure in dict.fromkeys(choices.risk.aggregates)
+        ]
+    if choices.known_frauds is not None:
+        found += [
+            KnownFraudFeature(entity, choices.known_frauds.window_days, delay_days, aspect)
+            for aspect in dict.fromkeys(choices.known_frauds.aspects)
         ]
     return found
 

@@ -20,6 +20,7 @@ from fraud_assets.features.definitions import (
     DelayedRiskFeature,
     FeatureDefinition,
     FeatureSet,
+    KnownFraudFeature,
     NewPairFeature,
     RecencyFeature,
     VelocityFeature,
@@ -51,8 +52,18 @@ KNOWN = "known_us"
 POSITION = "position"
 """Which row of the result a row asks for; negative: it is history only."""
 
-MeasureKind = Literal["count", "sum", "max", "previous", "labelled", "frauds"]
+MeasureKind = Literal[
+    "count", "sum", "max", "previous",
+    "labelled", "frauds", "last_fraud", "last_legitimate", "first_fraud", "smallest_fraud",
+]  # fmt: skip
 Source = Literal["transactions", "labels"]
+
+OF_LABELS: frozenset[MeasureKind] = frozenset(
+    {"labelled", "frauds", "last_fraud", "last_legitimate", "first_fraud", "smallest_fraud"}
+)
+LARGEST: frozenset[MeasureKind] = frozenset({"max", "previous", "last_fraud", "last_legitimate"})
+SMALLEST: frozenset[MeasureKind] = frozenset({"first_fraud", "smallest_fraud"})
+"""How totals of two stretches are joined: the larger, the smaller, else their sum."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Measure:
     @property
     def source(self) -> Source:
         """What the measure counts."""
-        return "labels" if self.kind in ("labelled", "frauds") else "transactions"
+        return "labels" if self.kind in OF_LABELS else "transactions"
 
 
 def measures_of(definition: FeatureDefinition) -> tuple[Measure, ...]:
@@ -89,6 +100,10 @@ def measures_of(definition: FeatureDefinition) -> tuple[Measure, ...]:
             kinds = ("previous",)
         case DelayedRiskFeature(entity, window, _, aggregate=wanted):
             kinds = ("labelled", "frauds") if wanted == "risk" else ("labelled",)
+        case KnownFraudFeature(entity, window, aspect="last_label"):
+            kinds = ("last_fraud", "last_legitimate")
+        case KnownFraudFeature(entity, window, aspect=aspect):
+            kinds = (aspect,)
         case NewPairFeature(window):
             return (Measure("previous", (PAYER, PAYEE), window),)
         case _:
@@ -115,10 +130,26 @@ def _summed(rows: ir.Table, measure: Measure) -> ir.IntegerScalar:
             return _ticks(rows).max()
         case "previous":
             return rows[EVENT_ORDER].max()
+        case kind:
+            return _summed_labels(rows, kind)
+
+
+def _summed_labels(rows: ir.Table, kind: MeasureKind) -> ir.IntegerScalar:
+    match kind:
         case "labelled":
             return rows[LABEL].count()
         case "frauds":
             return rows[LABEL].cast("int64").sum()
+        case "last_fraud":
+            return rows[EVENT_ORDER].max(where=rows[LABEL] == 1)
+        case "last_legitimate":
+            return rows[EVENT_ORDER].max(where=rows[LABEL] == 0)
+        case "first_fraud":
+            return rows[EVENT_ORDER].min(where=rows[LABEL] == 1)
+        case "smallest_fraud":
+            return _ticks(rows).min(where=rows[LABEL] == 1)
+        case _:  # pragma: no cover - `OF_LABELS` lists the kinds
+            raise AssertionError(f"{kind} is no measure of labels")
 
 
 def _framed(rows: ir.Table, measure: Measure) -> ir.IntegerColumn:
@@ -147,9 +178,12 @@ def _with_carried(framed: ir.Table, carried: ir.Table, measures: Sequence[Measur
     merged: dict[str, Any] = {}
     for measure in measures:
         near, far = joined[measure.name], joined[f"{measure.name}_carried"]
-        if measure.kind in ("max", "previous"):
-            # each stands in for the other where it is missing: engines differ on null in greatest
-            merged[measure.name] = ibis.greatest(ibis.coalesce(near, far), ibis.coalesce(far, near))
+        # each stands in for the other where it is missing: engines differ on null in greatest
+        both = (ibis.coalesce(near, far), ibis.coalesce(far, near))
+        if measure.kind in LARGEST:
+            merged[measure.name] = ibis.greatest(*both)
+        elif measure.kind in SMALLEST:
+            merged[measure.name] = ibis.least(*both)
         else:
             merged[measure.name] = ibis.coalesce(near, 0) + ibis.coalesce(far, 0)
     return joined.mutate(**merged)
@@ -191,8 +225,26 @@ def _history(  # noqa: PLR0911 - one return a kind of feature
             )
         case NewPairFeature():
             return ibis.ifelse(ibis.coalesce(rows[EVENT_ORDER] - first <= reach, False), 0, 1)
+        case _:
+            return _label_history(definition, rows)
+
+
+def _label_history(definition: FeatureDefinition, rows: ir.Table) -> ir.NumericValue:
+    import ibis
+
+    first, *others = (rows[measure.name] for measure in measures_of(definition))
+    match definition:
         case DelayedRiskFeature(aggregate="labelled_count"):
             return first
+        case KnownFraudFeature(aspect="last_label"):
+            # null where neither is: no label is known
+            fraud_is_later = ibis.coalesce(first, -1) >= ibis.coalesce(others[0], -1)
+            known = first.notnull() | others[0].notnull()
+            return ibis.ifelse(known, fraud_is_later.cast("int64"), ibis.null("int64"))
+        case KnownFraudFeature(aspect="smallest_fraud"):
+            return first.cast("float64") / float(AMOUNT_SCALE)
+        case KnownFraudFeature():
+            return (rows[EVENT_ORDER] - first).cast("float64") / float(SECOND_US)
         case _:
             share = others[0].cast("float64") / first.cast("float64").nullif(0.0)
             return ibis.coalesce(share, 0.0)
@@ -222,21 +274,24 @@ def label_rows(rows: ir.Table, label_events: ir.Table, keys: Sequence[str]) -> i
 
     Args:
         rows: transactions with `keys`, `event_order_us` and `position`.
-        label_events: `keys`, `known_us`, `label` (0 or 1, never null).
+        label_events: `keys`, `known_us`, `label` (0 or 1, never null), `amount`.
         keys: the entity's columns.
 
     Returns:
-        `keys`, `event_order_us`, `position` (-1 for labels), `label` (null for transactions).
+        `keys`, `event_order_us`, `position` (-1 for labels), `label` and `amount` (both null for
+        transactions).
     """
     import ibis
 
-    asking = rows.select(*keys, EVENT_ORDER, POSITION, **{LABEL: ibis.null("int8")})
+    nothing = {LABEL: ibis.null("int8"), AMOUNT: ibis.null("float64")}
+    asking = rows.select(*keys, EVENT_ORDER, POSITION, **nothing)
     told = label_events.select(
         *keys,
         **{
             EVENT_ORDER: label_events[KNOWN],
             POSITION: ibis.literal(-1, "int32"),
             LABEL: label_events[LABEL].cast("int8"),
+            AMOUNT: label_events[AMOUNT],
         },
     )
     return asking.union(told, distinct=False)
@@ -273,7 +328,7 @@ def feature_expression(
     Args:
         feature_set: the declarations.
         transactions_table: canonical transactions, with `feature_set.required_columns`.
-        label_events_table: `payer_id`, `payee_id`, `known_us` (`int64`), `label`; see
+        label_events_table: `payer_id`, `payee_id`, `known_us` (`int64`), `label`, `amount`; see
             `batch.label_events`. Unused if no feature reads labels.
 
     Returns:

@@ -20,10 +20,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from sqlalchemy import Row, Select, insert, select
+from sqlalchemy import Row, Select, func, insert, select
 
 from fraud_assets.store.engine import PredictionStore
-from fraud_assets.store.schema import labels
+from fraud_assets.store.schema import labels, predictions
 
 ANALYST: Final = "analyst"
 
@@ -34,6 +34,7 @@ FRAME_SCHEMA: Final = pl.Schema(
         "event_order_us": pl.Int64(),
         "payer_id": pl.Utf8(),
         "payee_id": pl.Utf8(),
+        "amount": pl.Float64(),
         "label": pl.Int8(),
         "label_known_at": pl.Datetime("us", "UTC"),
         "label_source": pl.Utf8(),
@@ -113,14 +114,20 @@ def labels_known_on(store: PredictionStore, day: date) -> pl.DataFrame:
     """Analysts' labels that became known within the UTC day, by known time, then transaction.
 
     Returns:
-        The columns of `FRAME_SCHEMA`: `label_source` is "analyst" and `scenario` null throughout.
+        The columns of `FRAME_SCHEMA`: `label_source` is "analyst" and `scenario` null throughout;
+        `amount` is that of the transaction's prediction, null if it was never scored.
         Labels of one transaction at one instant keep the order in which they were appended.
     """
     start = datetime.combine(day, time.min, tzinfo=UTC)
     table = labels.c
+    amount = (
+        select(func.max(predictions.c.amount))
+        .where(predictions.c.transaction_id == table.transaction_id)
+        .scalar_subquery()
+    )
     return _fetch(
         store,
-        select(labels)
+        select(labels, amount.label("amount"))
         .where(table.labelled_at >= start, table.labelled_at < start + timedelta(days=1))
         .order_by(table.labelled_at, table.transaction_id, table.id),
     )
@@ -169,6 +176,7 @@ def _as_frame_row(row: Row[Any]) -> tuple[Any, ...]:
         order,
         row.payer_id,
         row.payee_id,
+        row.amount,
         row.label,
         row.labelled_at,
         ANALYST,

@@ -155,6 +155,24 @@ class RiskFeatures(_Model):
     aggregates: list[Literal["risk", "labelled_count"]] = ["risk"]
 
 
+KnownFraudAspect = Literal["last_label", "last_fraud", "first_fraud", "smallest_fraud"]
+
+
+class KnownFraudFeatures(_Model):
+    """What is known of an entity's frauds in one window of labels, beyond their share.
+
+    `last_label` tells whether the latest known label is a fraud, `last_fraud` and `first_fraud`
+    how long the latest and the earliest fraud of the window have been known, `smallest_fraud` the
+    least amount among them: a compromised terminal shows by frauds of ordinary amounts, one that
+    was used with a stolen card by a large one.
+    """
+
+    window_days: WindowDays = 28
+    aspects: list[KnownFraudAspect] = Field(
+        ["last_label", "last_fraud", "first_fraud", "smallest_fraud"], min_length=1
+    )
+
+
 class EntityFeatures(_Model):
     """Features over the history of one entity, a payer or a payee."""
 
@@ -163,6 +181,7 @@ class EntityFeatures(_Model):
     recency: bool = False
     amount_ratio: bool = False
     risk: RiskFeatures | None = None
+    known_frauds: KnownFraudFeatures | None = None
 
 
 class FeatureChoices(_Model):
@@ -203,6 +222,25 @@ class TrainingChoices(_Model):
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
     max_rounds: Annotated[int, Field(ge=1)] = 400
     max_train_rows: Annotated[int, Field(ge=1)] = 5_000_000
+    estimator: Literal["xgboost", "lightgbm", "random_forest", "logistic_regression", "auto"] = (
+        "xgboost"
+    )
+    """`auto` searches every family on the same folds and keeps the one with the best AP."""
+
+    folds: Annotated[int, Field(ge=1, le=12)] = 3
+    """Folds in time of the search, each `validation_days` earlier than the next. Where history is
+    too short for all of them, there are fewer; at least one."""
+
+    imbalance: Literal["none", "class_weight", "undersample", "smote"] = "none"
+    """What is done about the rarity of fraud, in training rows only. Off by default: on boosted
+    trees none of it raised AP, and all of it bends the probabilities (Handbook, chapter 6)."""
+
+    frauds_per_legitimate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """The ratio that `undersample` and `smote` aim at."""
+
+    monotone: dict[str, Literal[-1, 1]] = {}
+    """Feature name to the direction in which the score may move with it: 1 up, -1 down."""
+
     seed: int = 7
 
 
@@ -273,7 +311,8 @@ class Profile(_Model):
                 raise ValueError(f"extra column name '{name}' is used twice")
         for role in ("payer", "payee"):
             wanted: EntityFeatures = getattr(self.features, role)
-            uses = wanted.windows_days or wanted.recency or wanted.risk or wanted.amount_ratio
+            labelled = wanted.risk or wanted.known_frauds
+            uses = wanted.windows_days or wanted.recency or wanted.amount_ratio or labelled
             if uses and getattr(self.columns, role) is None:
                 raise ValueError(
                     f"features.{role} asks for features, but columns.{role} is not mapped: "
@@ -281,8 +320,9 @@ class Profile(_Model):
                 )
             if wanted.amount_ratio and not wanted.windows_days:
                 raise ValueError(f"features.{role}.amount_ratio needs features.{role}.windows_days")
-            if wanted.risk and self.columns.label is None:
-                raise ValueError(f"features.{role}.risk needs columns.label")
+            if labelled and self.columns.label is None:
+                asked = "risk" if wanted.risk else "known_frauds"
+                raise ValueError(f"features.{role}.{asked} needs columns.label")
         if self.features.new_pair and not (self.columns.payer and self.columns.payee):
             raise ValueError("features.new_pair needs columns.payer and columns.payee")
         return self

@@ -72,7 +72,7 @@ def frames(history: Sequence[Event]) -> Frames:
             ),
         }
     )
-    labels = rows.drop("amount", "kind").drop_nulls("label")
+    labels = rows.drop("kind").drop_nulls("label")
     return Frames(
         rows.drop("label", "label_known_at"), labels.sort("label_known_at", "transaction_id")
     )

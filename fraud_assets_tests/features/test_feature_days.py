@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from fraud_assets.features.batch import FeatureInputError, compute_features
 from fraud_assets.features.definitions import FeatureSet
-from fraud_assets.transactions.profile import load_profile
+from fraud_assets.transactions.profile import Profile, load_profile
 
-FEATURES = FeatureSet.from_profile(load_profile("simulator"))
+_content = load_profile("simulator").model_dump(mode="json")
+for _entity in ("payer", "payee"):
+    _content["features"][_entity]["known_frauds"] = {"window_days": 7}
+FEATURES = FeatureSet.from_profile(Profile.model_validate(_content))
 
 
 def _all_days(transactions: pl.DataFrame) -> list[date]:

@@ -19,6 +19,7 @@ ENTITY = {
     "recency": True,
     "amount_ratio": True,
     "risk": {"windows_days": [1, 7], "aggregates": ["labelled_count", "risk"]},
+    "known_frauds": {"window_days": 7},
 }
 _content = load_profile("simulator").model_dump(mode="json")
 _content["features"] |= {"payer": ENTITY, "payee": ENTITY, "calendar": ["hour", "is_weekend"]}
@@ -66,6 +67,22 @@ def _row(past: list[dict], told: list[dict]) -> dict:
             }
             for name, value in found.items():
                 values[f"{entity}_{name}_{days}d"] = None if who is None else value
+        known = [
+            (label["usable"], label["label"], label["amount"])
+            for label in told
+            if label[f"{entity}_id"] == who and inside(label["usable"], 7) and who is not None
+        ]
+        frauds = [(usable, amount) for usable, label, amount in known if label == 1]
+        values[f"{entity}_last_label"] = max(known)[1] if known else None
+        values[f"{entity}_seconds_since_known_fraud"] = (
+            (t - max(frauds)[0]) / 1e6 if frauds else None
+        )
+        values[f"{entity}_seconds_since_first_known_fraud"] = (
+            (t - min(frauds)[0]) / 1e6 if frauds else None
+        )
+        values[f"{entity}_smallest_known_fraud"] = (
+            min(amount for _, amount in frauds) if frauds else None
+        )
         earlier = [r["event_order_us"] for r in own[:-1] if inside(r["event_order_us"], 7)]
         values[f"{entity}_seconds_since_last"] = (t - earlier[-1]) / 1e6 if earlier else None
         mean = sum(ticks) / len(ticks) if ticks else 0
@@ -124,7 +141,13 @@ def test_the_expression_compiles_to_the_sql_of_spark():
 
     known = {"event_order_us": "int64", "event_time": "timestamp(6)", "amount": "float64"}
     schema = {c: known.get(c, "string") for c in FEATURES.required_columns}
-    told = {"payer_id": "string", "payee_id": "string", "known_us": "int64", "label": "int8"}
+    told = {
+        "payer_id": "string",
+        "payee_id": "string",
+        "known_us": "int64",
+        "label": "int8",
+        "amount": "float64",
+    }
     expression = feature_expression(
         FEATURES, ibis.table(schema, name="t"), ibis.table(told, name="l")
     )

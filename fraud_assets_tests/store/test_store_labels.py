@@ -16,6 +16,7 @@ from fraud_assets.store.labels import (
     label_history,
     labels_known_on,
 )
+from fraud_assets.store.predictions import replace_day
 
 DAY = date(2024, 3, 5)
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
@@ -46,6 +47,7 @@ def test_labels_come_back_on_the_day_they_became_known(store: PredictionStore) -
         "event_order_us": 77,
         "payer_id": "p",
         "payee_id": "q",
+        "amount": None,
         "label": 0,
         "label_known_at": NOON,
         "label_source": "analyst",
@@ -53,6 +55,17 @@ def test_labels_come_back_on_the_day_they_became_known(store: PredictionStore) -
     }
     event = found.row(0, named=True)
     assert event["event_order_us"] == int(event["event_time"].timestamp() * 1_000_000)
+
+
+def test_a_label_carries_the_amount_of_the_transaction_that_was_scored(
+    store: PredictionStore, day_frame
+) -> None:
+    predictions = day_frame(DAY, 3)
+    replace_day(store, DAY, predictions)
+    scored = predictions.row(2, named=True)
+    append_labels(store, [word(scored["transaction_id"]), word("never scored")])
+    amounts = dict(labels_known_on(store, DAY).select("transaction_id", "amount").iter_rows())
+    assert amounts == {scored["transaction_id"]: scored["amount"], "never scored": None}
 
 
 def test_a_day_without_labels_is_an_empty_frame_of_the_same_schema(store: PredictionStore) -> None:

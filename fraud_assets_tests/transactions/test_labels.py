@@ -51,6 +51,7 @@ def label(
 ) -> dict:
     return {
         c.TRANSACTION_ID: tx, c.EVENT_TIME: event, c.EVENT_ORDER: 1, c.PAYER: "p", c.PAYEE: None,
+        c.AMOUNT: 5.0,
         c.LABEL: value, c.LABEL_KNOWN_AT: known_at, c.LABEL_SOURCE: source, c.SCENARIO: None,
     }  # fmt: skip
 
