@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from fraud_assets.transactions.columns import (
@@ -46,6 +49,26 @@ def labelled_rows(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> 
     return features.join(
         known, on=TRANSACTION_ID, how="inner", validate="1:1", maintain_order="left"
     ).with_columns(pl.col(EVENT_TIME).dt.date().alias(DAY))
+
+
+def thin_negatives(
+    label: npt.NDArray[Any], max_rows: int, seed: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]] | None:
+    """Positions to keep, in order, and their weights, so that at most `max_rows` remain.
+
+    Every fraud is kept. Legitimate rows are drawn at random and weigh as many as they stand for,
+    so that the probabilities stay those of all rows (undersampling without weights shifts them,
+    Dal Pozzolo et al. 2015). At least as many legitimate rows as frauds are kept, even beyond
+    `max_rows`. None where nothing has to go.
+    """
+    if label.size <= max_rows:
+        return None
+    frauds, legitimate = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
+    kept = min(max(max_rows - frauds.size, frauds.size), legitimate.size)
+    drawn = np.random.default_rng(seed).choice(legitimate, kept, replace=False)
+    rows = np.sort(np.concatenate([frauds, drawn]))
+    weight = np.where(label[rows] == 1, 1.0, legitimate.size / max(kept, 1)).astype(np.float32)
+    return rows, weight
 
 
 def known_fraud_payers(labels: pl.DataFrame, before_day: date) -> pl.Series:

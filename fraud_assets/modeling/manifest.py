@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class DayWindow(BaseModel):
@@ -38,13 +38,68 @@ class DayWindow(BaseModel):
         return f"{self.first}..{self.last}"
 
 
+class FoldRecord(BaseModel):
+    """How the chosen parameters did on one fold in time; None is "not computable".
+
+    `train_rows` and `rows` are labelled rows, before any thinning or rebalancing. The Brier score
+    and the calibration error are those of a calibrator that was fitted on an older fold, whose
+    labels were known when this fold's validation began; they are None where there is none. A fold
+    that had too few frauds to take part in the search has its counts and no metrics.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_window: DayWindow
+    validation_window: DayWindow
+    train_rows: int
+    train_positives: int
+    rows: int
+    positives: int
+    average_precision: float | None
+    card_precision: float | None
+    card_precision_ceiling: float | None
+    roc_auc: float | None
+    brier: float | None
+    expected_calibration_error: float | None
+
+
+class FamilyResult(BaseModel):
+    """How one family of models did in the search, on the folds that all families shared.
+
+    `average_precision` is the mean over the folds of the family's best trial, and `deviation` the
+    sample standard deviation over them (None with one fold). `low` and `high` are its 95 %
+    interval: a day-block bootstrap over all validation days (see `families`). A family that was
+    left out has None, 0 folds, 0 trials, and the reason in `note`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    average_precision: float | None
+    low: float | None
+    high: float | None
+    deviation: float | None
+    folds: int
+    trials: int
+    chosen: bool
+    note: str = ""
+
+
 class ModelManifest(BaseModel):
     """Everything that is needed to judge, load and compare a model, apart from its parameters.
 
     `features` maps each column to the type that it had in training; `typical_values` holds the
     median of a number and the most frequent category over the training rows. `metrics` are those
-    of the fold's model on the validation days, on which its calibration and threshold were
+    of the newest fold's model on its validation days, on which its calibration and threshold were
     chosen: they are optimistic, and the gate does not use them. None is "not computable".
+
+    `folds` (oldest first) are the prequential validation of the chosen parameters, and
+    `fold_average_precision` and `fold_deviation` the mean and the sample standard deviation over
+    those that took part in the search. `train_rows_used` are the rows that the final model was
+    fitted on, after thinning and rebalancing, `trials` the number of trials over all `families`.
+    `param_importance` is the share of the search's variance that each hyper-parameter explains,
+    `feature_importance` each feature's share of the model's mean absolute contributions; both are
+    empty where they cannot be computed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,6 +126,14 @@ class ModelManifest(BaseModel):
     rounds: int
     trials: int
     seed: int
+    imbalance: str
+    monotone: dict[str, int]
+    folds: tuple[FoldRecord, ...]
+    fold_average_precision: float
+    fold_deviation: float | None
+    families: tuple[FamilyResult, ...]
+    param_importance: dict[str, float]
+    feature_importance: dict[str, float]
     policy_version: str
     metrics: dict[str, float | None]
     typical_values: dict[str, float | str | None]

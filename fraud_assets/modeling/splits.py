@@ -26,19 +26,26 @@ class NotEnoughHistoryError(ValueError):
 
 
 @dataclass(frozen=True)
+class FoldDays:
+    """One step of prequential validation: fit on the one, judge on the other, a delay later."""
+
+    train_days: tuple[date, ...]
+    validation_days: tuple[date, ...]
+
+
+@dataclass(frozen=True)
 class SplitPlan:
     """The days of every slice of a training as of `day`, each tuple in order and without gaps.
 
-    The hyper-parameters, the number of rounds, the calibration and the threshold come from the
-    fold: fitted on `fold_train_days`, judged on `validation_days`. The final model is refitted on
-    `train_days`, and champion and challenger are compared on `gate_days`, which neither touched.
+    Hyper-parameters and the number of rounds come from `folds` (oldest first), and calibration and
+    threshold from the newest of them. The final model is refitted on `train_days`, and champion
+    and challenger are compared on `gate_days`, which no fold and no fit touched.
     """
 
     day: date
     label_delay_days: int
     train_days: tuple[date, ...]
-    fold_train_days: tuple[date, ...]
-    validation_days: tuple[date, ...]
+    folds: tuple[FoldDays, ...]
     gate_days: tuple[date, ...]
 
     @classmethod
@@ -48,16 +55,20 @@ class SplitPlan:
         """The plan for a model trained at the end of `day`.
 
         With delay d, g gate days, v validation days and a window of W days: the gate is the last g
-        days whose labels are mature, `[day-d-g+1, day-d]`; with E = gate start - d - 1, validation
-        is `[E-v+1, E]`, the fold trains on the W days up to E-v-d, and the final model on the W
-        days up to E. A slice is judged only after the delay has passed since the days that it was
-        fitted on, as it will be in service (Handbook, chapter 5.1). Training slices are cut off
-        at `first_day`.
+        days whose labels are mature, `[day-d-g+1, day-d]`. With E = gate start - d - 1, fold k
+        (0 is the newest) is judged on the v days up to E-kv, and trains on the W days up to d + 1
+        days before them; the final model trains on the W days up to E. A slice is judged only
+        after the delay has passed since the days that it was fitted on, as it will be in service.
+        Several folds, each v days earlier than the next, are the prequential validation of the
+        Fraud Detection Handbook (chapter 5.3). Training slices are cut off at `first_day`.
+
+        The newest fold must fit. An older one that has not `MIN_FOLD_TRAIN_DAYS` of history to
+        train on is left out: a young history gives fewer folds, not none.
 
         Args:
             day: the last day whose labels may be known.
             label_delay_days: days until a label counts as mature, zero or more.
-            training: the lengths of the slices, in days.
+            training: the lengths of the slices, in days, and the number of folds.
             first_day: the first day with data.
 
         Raises:
@@ -67,16 +78,25 @@ class SplitPlan:
         """
         if label_delay_days < 0:
             raise ValueError(f"label_delay_days is {label_delay_days}: it may not be negative")
-        delay = timedelta(days=label_delay_days)
         one = timedelta(days=1)
-        gate_end = day - delay
-        gate_start = gate_end - timedelta(days=training.gate_days) + one
+        window = timedelta(days=training.window_days) - one
+        gate_end = day - timedelta(days=label_delay_days)
         train_end = training_end(day, label_delay_days, training)
-        validation_start = train_end - timedelta(days=training.validation_days) + one
-        fold_end = validation_start - delay - one
 
-        missing = (first_day - fold_end).days + MIN_FOLD_TRAIN_DAYS - 1
-        if missing > 0:
+        def fold(number: int) -> FoldDays | None:
+            validation_end = train_end - timedelta(days=number * training.validation_days)
+            validation_start = validation_end - timedelta(days=training.validation_days) + one
+            fold_end = validation_start - timedelta(days=label_delay_days) - one
+            if (fold_end - first_day).days + 1 < MIN_FOLD_TRAIN_DAYS:
+                return None
+            return FoldDays(
+                train_days=_days(max(first_day, fold_end - window), fold_end),
+                validation_days=_days(validation_start, validation_end),
+            )
+
+        found = [one_fold for one_fold in map(fold, range(training.folds)) if one_fold is not None]
+        if not found:
+            missing = days_needed(label_delay_days, training) - (day - first_day).days - 1
             first_possible = day + timedelta(days=missing)
             raise NotEnoughHistoryError(
                 f"cannot train as of {day}: the data begins on {first_day}, and {missing} more "
@@ -86,30 +106,47 @@ class SplitPlan:
                 f"the first day that works is {first_possible}",
                 first_possible,
             )
-        window = timedelta(days=training.window_days) - one
         return cls(
             day=day,
             label_delay_days=label_delay_days,
             train_days=_days(max(first_day, train_end - window), train_end),
-            fold_train_days=_days(max(first_day, fold_end - window), fold_end),
-            validation_days=_days(validation_start, train_end),
-            gate_days=_days(gate_start, gate_end),
+            folds=tuple(reversed(found)),
+            gate_days=_days(gate_end - timedelta(days=training.gate_days) + one, gate_end),
         )
+
+    @property
+    def fold_train_days(self) -> tuple[date, ...]:
+        """What the newest fold is fitted on."""
+        return self.folds[-1].train_days
+
+    @property
+    def validation_days(self) -> tuple[date, ...]:
+        """What the newest fold is judged on; calibration and threshold come from here."""
+        return self.folds[-1].validation_days
+
+    @property
+    def learning_days(self) -> tuple[date, ...]:
+        """Every day that a fold or the final training uses, oldest first; no gate day."""
+        used = set(self.train_days)
+        for fold in self.folds:
+            used.update(fold.train_days, fold.validation_days)
+        return tuple(sorted(used))
 
     @property
     def days(self) -> tuple[date, ...]:
         """Every day that some slice uses, oldest first."""
-        used = {*self.train_days, *self.fold_train_days, *self.validation_days, *self.gate_days}
-        return tuple(sorted(used))
+        return tuple(sorted({*self.learning_days, *self.gate_days}))
 
     def describe(self) -> dict[str, str]:
-        """Each slice as `first … last (n days)`, for metadata and model cards."""
-        slices = {
-            "fold_train": self.fold_train_days,
-            "validation": self.validation_days,
-            "train": self.train_days,
-            "gate": self.gate_days,
-        }
+        """Each slice as `first … last (n days)`, for metadata and model cards.
+
+        Folds are numbered from the oldest, which is `fold_1`.
+        """
+        slices = {}
+        for number, fold in enumerate(self.folds, start=1):
+            slices[f"fold_{number}_train"] = fold.train_days
+            slices[f"fold_{number}_validation"] = fold.validation_days
+        slices |= {"train": self.train_days, "gate": self.gate_days}
         described = {"as_of": self.day.isoformat(), "label_delay": f"{self.label_delay_days} days"}
         for name, days in slices.items():
             described[name] = f"{days[0]} … {days[-1]} ({len(days)} days)"
@@ -122,14 +159,15 @@ def training_end(day: date, label_delay_days: int, training: TrainingChoices) ->
 
 
 def days_needed(label_delay_days: int, training: TrainingChoices) -> int:
-    """Days of history with which `SplitPlan.as_of` first works."""
+    """Days of history with which `SplitPlan.as_of` first works, with one fold."""
     slices = MIN_FOLD_TRAIN_DAYS + training.validation_days + training.gate_days
     return slices + 3 * label_delay_days
 
 
 def days_looked_at(label_delay_days: int, training: TrainingChoices) -> int:
     """Days before a training day that its slices, and the known payers of its gate, may read."""
-    return training.window_days + days_needed(label_delay_days, training)
+    older_folds = (training.folds - 1) * training.validation_days
+    return training.window_days + older_folds + days_needed(label_delay_days, training)
 
 
 def _days(first: date, last: date) -> tuple[date, ...]:

@@ -1,4 +1,4 @@
-"""Trains a candidate: tune on a fold in time, calibrate, choose the threshold, refit.
+"""Trains a candidate: search on folds in time, calibrate, choose the threshold, refit.
 
 Which days are used comes from `splits`, which rows from `dataset`. Whether the candidate is any
 good is decided by `gate` on days that nothing here touches.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,21 +18,40 @@ import numpy.typing as npt
 import polars as pl
 
 from fraud_assets.modeling import metrics
+from fraud_assets.modeling.baselines import Baselines, fit_baselines
 from fraud_assets.modeling.calibration import Calibrator, choose_calibrator
+from fraud_assets.modeling.dataset import KnownPayers, without_known_payers
 from fraud_assets.modeling.decision import DecisionPolicy, choose_policy
-from fraud_assets.modeling.encoding import FeatureEncoder, fit_encoder
-from fraud_assets.modeling.estimator import Estimator, LabelledMatrix, make_estimator
+from fraud_assets.modeling.encoding import FeatureEncoder, Matrix, fit_encoder
+from fraud_assets.modeling.estimators import Estimator, make_estimator
 from fraud_assets.modeling.manifest import DayWindow, ModelManifest, reference_window
-from fraud_assets.modeling.splits import SplitPlan
-from fraud_assets.modeling.tuning import OnTrial, tune
+from fraud_assets.modeling.matrices import (
+    FeatureNames,
+    column_directions,
+    day_numbers,
+    fold_rows,
+    needed_columns,
+    of_days,
+    rows_to_fit,
+)
+from fraud_assets.modeling.prequential import JudgedFold, fold_records
+from fraud_assets.modeling.search.families import (
+    FamilyChoice,
+    families_of,
+    forget_searches,
+    search_families,
+)
+from fraud_assets.modeling.search.tuning import FoldRows, OnTrial
+from fraud_assets.modeling.splits import FoldDays, SplitPlan
 from fraud_assets.transactions.columns import AMOUNT, DAY, LABEL, PAYER, SCORE
-from fraud_assets.transactions.profile import Profile
-
-WATCHED_PART: Final = 4
-"""Rows that early stopping measures, as a part of the rows that may be trained on."""
+from fraud_assets.transactions.profile import Profile, TrainingChoices
 
 MIN_VALIDATION_POSITIVES: Final = 5
 """On fewer frauds a threshold and a calibration are accidents."""
+
+IMPORTANCE_ROWS: Final = 500
+"""Rows whose contributions say which features matter; a deep forest explains some thirty a second.
+"""
 
 
 class NotEnoughLabelsError(ValueError):
@@ -40,84 +60,86 @@ class NotEnoughLabelsError(ValueError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained model that nobody has judged yet; `bundle.save_bundle` writes it to disk."""
+    """A trained model that nobody has judged yet; `bundle.save_bundle` writes it to disk.
+
+    `trials` are those of every family that was searched. `baselines` are what simple methods
+    learnt from the same training days.
+    """
 
     estimator: Estimator
     encoder: FeatureEncoder
     calibrator: Calibrator
     policy: DecisionPolicy
     manifest: ModelManifest
+    baselines: Baselines
     trials: list[dict[str, Any]]
 
 
 def train_candidate(
     rows: pl.DataFrame,
     split: SplitPlan,
-    feature_names: tuple[Sequence[str], Sequence[str]],
+    feature_names: FeatureNames,
     profile: Profile,
     *,
     threads: int,
     on_trial: OnTrial | None = None,
     lookback_days: int = 0,
     history_start: date | None = None,
-    estimator_name: str = "xgboost",
+    known_by_day: KnownPayers | None = None,
+    study_folder: Path | None = None,
 ) -> Candidate:
     """Train one candidate from labelled rows.
 
-    The fold's model (fitted on `split.fold_train_days`) gives the parameters, the rounds, the
-    calibration and the threshold on `split.validation_days`; the final model is refitted with them
-    on `split.train_days`. The gate days are not read, even where `rows` holds them.
+    The folds give the family, the parameters and the rounds, and the newest fold's model the
+    calibration and the threshold, on `split.validation_days`. The final model is refitted on
+    `split.train_days`. The gate days are not read, even where `rows` holds them.
+
+    Rows to be fitted on are thinned to `training.max_train_rows` and then rebalanced; validation
+    rows never are. An older fold with too few frauds takes no part in the search, and the manifest
+    shows it without metrics.
 
     Args:
         rows: features with `amount`, `payer_id`, `label` (0 or 1) and `day`, in the order of
-            time; as `dataset.labelled_rows` gives them.
+            time; as `dataset.labelled_rows` gives them for `split.learning_days`.
         split: the days.
-        feature_names: numeric and categorical features, as in `FeatureSet`.
+        feature_names: numeric and categorical features.
         profile: choices of training and decision.
         threads: threads for fitting; does not change the result.
         on_trial: told of every trial.
         lookback_days: the longest rolling window, for the reference of the drift report.
         history_start: first day of the history behind the features; default: the first train day.
-        estimator_name: a key of `ESTIMATORS`.
+        known_by_day: payers known to be compromised before each validation day, left out of it as
+            they are at the gate; None leaves none out.
+        study_folder: where the search is kept while it goes, a folder for this training alone: a
+            second call with the same data and choices goes on where the first was interrupted. A
+            finished training leaves nothing there, and no folder if it is empty.
 
     Raises:
-        NotEnoughLabelsError: fewer frauds than `training.min_train_positives` on the fold's
-            training days, or than `MIN_VALIDATION_POSITIVES` on the validation days.
+        NotEnoughLabelsError: fewer frauds than `training.min_train_positives` on the newest fold's
+            training days, or than `MIN_VALIDATION_POSITIVES` on its validation days.
         MissingFeaturesError: a feature is not among the columns.
+        ValueError: `training.monotone` names something else than a numeric feature, or
+            `training.estimator` cannot keep it.
     """
     training = profile.training
-    fold_rows = _of_days(rows, split.fold_train_days)
-    validation_rows = _of_days(rows, split.validation_days)
-    train_rows = _of_days(rows, split.train_days)
-    _check_labels(fold_rows, validation_rows, split, profile)
-
-    fold_encoder = fit_encoder(fold_rows, *feature_names)
-    validation = _labelled(validation_rows, fold_encoder)
-    tuned = tune(
-        estimator_name,
-        _thinned(fold_rows, fold_encoder, training.max_train_rows, training.seed),
-        validation,
-        training,
-        threads=threads,
-        watched=_thinned(
-            validation_rows, fold_encoder, training.max_train_rows // WATCHED_PART, training.seed
-        ),
-        feature_names=fold_encoder.columns,
-        on_trial=on_trial,
-    )
-    margin = tuned.estimator.margin(validation.matrix)
-    day = validation_rows.get_column(DAY).cast(pl.Int32).to_numpy()
-    calibrator = choose_calibrator(margin, validation.label, day)
+    monotone = column_directions(training.monotone, feature_names)
+    rows = needed_columns(rows, feature_names)
+    choice, judged = _search(
+        rows, split, feature_names, training, known_by_day,
+        threads=threads, monotone=monotone, on_trial=on_trial, study_folder=study_folder,
+    )  # fmt: skip
+    tuned, newest = choice.chosen, judged[-1]
+    margin, validation_rows = tuned.folds[-1].margin, newest.validation
+    label = validation_rows.get_column(LABEL).to_numpy()
+    calibrator = choose_calibrator(margin, label, day_numbers(validation_rows))
     score = calibrator.apply(margin)
     amount = validation_rows.get_column(AMOUNT).to_numpy()
-    policy = choose_policy(
-        score, validation.label, amount, len(split.validation_days), profile.decision
-    )
-    measured = _validation_metrics(validation_rows, score, policy, profile)
+    policy = choose_policy(score, label, amount, len(split.validation_days), profile.decision)
 
+    train_rows = of_days(rows, split.train_days)
     encoder = fit_encoder(train_rows, *feature_names)
-    final_rows = _thinned(train_rows, encoder, training.max_train_rows, training.seed)
-    estimator = make_estimator(estimator_name)
+    final_rows = rows_to_fit(train_rows, encoder, training)
+    estimator = make_estimator(tuned.family)
     estimator.fit(
         final_rows,
         None,
@@ -126,13 +148,14 @@ def train_candidate(
         seed=training.seed,
         threads=threads,
         feature_names=encoder.columns,
+        monotone=monotone,
     )
     reference, warm = reference_window(
         split.train_days, history_start or split.train_days[0], lookback_days
     )
     manifest = ModelManifest(
         profile=profile.name,
-        estimator=estimator_name,
+        estimator=tuned.family,
         features={name: str(train_rows.schema[name]) for name in encoder.columns},
         trained_as_of=split.day,
         label_delay_days=split.label_delay_days,
@@ -147,37 +170,57 @@ def train_candidate(
         train_rows_used=final_rows.label.size,
         train_positives=int(train_rows.get_column(LABEL).sum()),
         validation_rows=validation_rows.height,
-        validation_positives=int(validation_rows.get_column(LABEL).sum()),
+        validation_positives=int(label.sum()),
         params=tuned.params,
         rounds=tuned.rounds,
-        trials=len(tuned.trials),
+        trials=len(choice.trials),
         seed=training.seed,
+        imbalance=training.imbalance,
+        monotone=dict(training.monotone),
+        folds=fold_records(
+            judged,
+            label_delay_days=split.label_delay_days,
+            alert_budget_per_day=profile.decision.alert_budget_per_day,
+        ),
+        fold_average_precision=tuned.average_precision,
+        fold_deviation=tuned.deviation,
+        families=choice.table,
+        param_importance=tuned.param_importance,
+        feature_importance=mean_contributions(
+            estimator,
+            encoder.encode(_sample(validation_rows, IMPORTANCE_ROWS, training.seed)),
+            encoder.columns,
+        ),
         policy_version=policy.version,
-        metrics=measured,
+        metrics=_validation_metrics(validation_rows, score, policy, profile),
         typical_values=typical_values(train_rows, encoder),
         versions=_versions(),
     )
-    return Candidate(estimator, encoder, calibrator, policy, manifest, tuned.trials)
+    baselines = fit_baselines(train_rows, *feature_names, threads=threads, seed=training.seed)
+    if study_folder is not None:
+        forget_searches(study_folder)
+    return Candidate(estimator, encoder, calibrator, policy, manifest, baselines, choice.trials)
 
 
-def thin_negatives(
-    label: npt.NDArray[Any], max_rows: int, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]] | None:
-    """Positions to keep, in order, and their weights, so that at most `max_rows` remain.
+def mean_contributions(
+    estimator: Estimator, matrix: Matrix, names: Sequence[str]
+) -> dict[str, float]:
+    """Each feature's share of the mean absolute contributions to the margin; they sum to 1.
 
-    Every fraud is kept. Legitimate rows are drawn at random and weigh as many as they stand for,
-    so that the probabilities stay those of all rows (undersampling without weights shifts them,
-    Dal Pozzolo et al. 2015). At least as many legitimate rows as frauds are kept, even beyond
-    `max_rows`. None where nothing has to go.
+    The global importance of Lundberg et al. 2020 (section "SHAP summary plots"), the largest
+    first. Empty for a model that says the same of every row.
+
+    Args:
+        estimator: fitted.
+        matrix: rows to explain, shape (n, features).
+        names: of the columns.
     """
-    if label.size <= max_rows:
-        return None
-    frauds, legitimate = np.flatnonzero(label == 1), np.flatnonzero(label == 0)
-    kept = min(max(max_rows - frauds.size, frauds.size), legitimate.size)
-    drawn = np.random.default_rng(seed).choice(legitimate, kept, replace=False)
-    rows = np.sort(np.concatenate([frauds, drawn]))
-    weight = np.where(label[rows] == 1, 1.0, legitimate.size / max(kept, 1)).astype(np.float32)
-    return rows, weight
+    found = np.abs(estimator.contributions(matrix)[:, :-1]).astype(np.float64).mean(axis=0)
+    total = float(found.sum())
+    if not total > 0:
+        return {}
+    order = np.argsort(-found, kind="stable")
+    return {names[i]: float(found[i]) / total for i in order}
 
 
 def typical_values(rows: pl.DataFrame, encoder: FeatureEncoder) -> dict[str, float | str | None]:
@@ -187,46 +230,74 @@ def typical_values(rows: pl.DataFrame, encoder: FeatureEncoder) -> dict[str, flo
     return {**(medians.row(0, named=True) if encoder.numeric else {}), **frequent}
 
 
-def _of_days(rows: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
-    return rows.filter(pl.col(DAY).is_between(days[0], days[-1]))
+def _search(
+    rows: pl.DataFrame,
+    split: SplitPlan,
+    feature_names: FeatureNames,
+    training: TrainingChoices,
+    known_by_day: KnownPayers | None,
+    *,
+    threads: int,
+    monotone: Sequence[int] | None,
+    on_trial: OnTrial | None,
+    study_folder: Path | None,
+) -> tuple[FamilyChoice, list[JudgedFold]]:
+    """Search on the folds. Their matrices are gone when it returns, before the final fit."""
+    frames: list[tuple[FoldDays, int, int, pl.DataFrame]] = []
+    searched: dict[int, FoldRows] = {}
+    for place, days in enumerate(split.folds):
+        train = of_days(rows, days.train_days)
+        validation = without_known_payers(of_days(rows, days.validation_days), known_by_day)
+        frames.append((days, train.height, int(train.get_column(LABEL).sum()), validation))
+        lacking = _lacking_labels(train, validation, days, training)
+        if lacking is None:
+            searched[place] = fold_rows(train, validation, feature_names, training)
+        elif days is split.folds[-1]:
+            raise NotEnoughLabelsError(f"cannot train as of {split.day}: {lacking}")
+    choice = search_families(
+        families_of(training),
+        list(searched.values()),
+        training,
+        threads=threads,
+        monotone=monotone,
+        feature_names=[name for kind in feature_names for name in kind],
+        on_trial=on_trial,
+        study_folder=study_folder,
+    )
+    margins = {place: fit.margin for place, fit in zip(searched, choice.chosen.folds, strict=True)}
+    judged = [JudgedFold(*frame, margins.get(place)) for place, frame in enumerate(frames)]
+    return choice, judged
 
 
-def _labelled(rows: pl.DataFrame, encoder: FeatureEncoder) -> LabelledMatrix:
-    return LabelledMatrix(encoder.encode(rows), rows.get_column(LABEL).to_numpy())
+def _sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:
+    if rows.height <= size:
+        return rows
+    drawn = np.random.default_rng(seed).choice(rows.height, size, replace=False)
+    return rows[np.sort(drawn)]
 
 
-def _thinned(
-    rows: pl.DataFrame, encoder: FeatureEncoder, max_rows: int, seed: int
-) -> LabelledMatrix:
-    label = rows.get_column(LABEL).to_numpy()
-    chosen = thin_negatives(label, max_rows, seed)
-    if chosen is None:
-        return _labelled(rows, encoder)
-    kept, weight = chosen
-    return LabelledMatrix(encoder.encode(rows[kept]), label[kept], weight)
-
-
-def _check_labels(
-    fold: pl.DataFrame, validation: pl.DataFrame, split: SplitPlan, profile: Profile
-) -> None:
-    for what, days, frame, needed, remedy in (
+def _lacking_labels(
+    train: pl.DataFrame, validation: pl.DataFrame, days: FoldDays, training: TrainingChoices
+) -> str | None:
+    """What a fold lacks to be searched on, and the remedy; None if nothing."""
+    for what, slice_days, frame, needed, remedy in (
         (
-            "fold's training days", split.fold_train_days, fold,
-            profile.training.min_train_positives,
+            "fold's training days", days.train_days, train, training.min_train_positives,
             "lengthen training.window_days, lower training.min_train_positives",
         ),
         (
-            "validation days", split.validation_days, validation, MIN_VALIDATION_POSITIVES,
+            "validation days", days.validation_days, validation, MIN_VALIDATION_POSITIVES,
             "lengthen training.validation_days",
         ),
     ):  # fmt: skip
         frauds = int(frame.get_column(LABEL).sum())
         if frauds < needed or frauds == frame.height:
-            raise NotEnoughLabelsError(
-                f"cannot train as of {split.day}: {frauds} known frauds among {frame.height} "
-                f"labelled rows on the {what} {days[0]} to {days[-1]}, at least {needed} and some "
-                f"legitimate rows are needed; {remedy}, or train on a later day"
+            return (
+                f"{frauds} known frauds among {frame.height} labelled rows on the {what} "
+                f"{slice_days[0]} to {slice_days[-1]}, at least {needed} and some legitimate rows "
+                f"are needed; {remedy}, or train on a later day"
             )
+    return None
 
 
 def _validation_metrics(
@@ -256,7 +327,10 @@ def _validation_metrics(
 
 
 def _versions() -> dict[str, str]:
-    names = ("fraud-assets", "numpy", "optuna", "polars", "xgboost-cpu", "xgboost")
+    names = (
+        "fraud-assets", "imbalanced-learn", "lightgbm", "numpy", "optuna", "polars",
+        "scikit-learn", "xgboost-cpu", "xgboost",
+    )  # fmt: skip
     found: dict[str, str] = {}
     for name in names:
         try:

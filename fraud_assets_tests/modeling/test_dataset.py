@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -9,6 +10,7 @@ from fraud_assets.modeling.dataset import (
     known_fraud_payers,
     known_payers_by_day,
     labelled_rows,
+    thin_negatives,
     without_known_payers,
 )
 
@@ -104,3 +106,25 @@ def test_a_day_that_was_not_looked_up_is_an_error(features, labels):
     rows = labelled_rows(features, labels, date(2026, 1, 4))
     with pytest.raises(KeyError, match="2026-01-02"):
         without_known_payers(rows, {date(2026, 1, 1): pl.Series([], dtype=pl.String)})
+
+
+def test_thinning_keeps_every_fraud_and_the_weight_of_the_rest():
+    label = (np.random.default_rng(1).random(10_000) < 0.02).astype(np.int8)
+
+    rows, weight = thin_negatives(label, 2_000, seed=7)
+
+    assert rows.size == 2_000
+    assert (np.diff(rows) > 0).all()
+    assert label[rows].sum() == label.sum()
+    assert weight[label[rows] == 1].tolist() == [1.0] * int(label.sum())
+    assert weight.sum() == pytest.approx(10_000, rel=1e-4)
+    assert thin_negatives(label, 10_000, seed=7) is None
+    np.testing.assert_array_equal(rows, thin_negatives(label, 2_000, seed=7)[0])
+
+
+def test_thinning_never_leaves_frauds_alone():
+    label = np.repeat(np.array([0, 1], dtype=np.int8), 100)
+
+    rows, _ = thin_negatives(label, 50, seed=1)
+
+    assert (label[rows] == 0).sum() == 100

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from fraud_assets.modeling import metrics
+from fraud_assets.modeling.bundle import save_bundle
 from fraud_assets.modeling.calibration import CalibrationError
+from fraud_assets.modeling.dataset import thin_negatives
 from fraud_assets.modeling.decision import NEVER
 from fraud_assets.modeling.encoding import MissingFeaturesError
-from fraud_assets.modeling.estimator import LabelledMatrix, XGBoostEstimator
+from fraud_assets.modeling.estimators import ESTIMATORS, LabelledMatrix, XGBoostEstimator
 from fraud_assets.modeling.manifest import DayWindow, reference_window
 from fraud_assets.modeling.splits import SplitPlan
 from fraud_assets.modeling.training import (
+    IMPORTANCE_ROWS,
     Candidate,
     NotEnoughLabelsError,
-    thin_negatives,
+    mean_contributions,
     train_candidate,
 )
 from fraud_assets.transactions.profile import Profile
@@ -43,10 +49,16 @@ def test_the_manifest_says_what_the_model_was_made_from(
     assert manifest.train_rows == manifest.train_rows_used == train.height
     assert manifest.train_positives == train["label"].sum()
     assert manifest.policy_version == candidate.policy.version
-    assert manifest.rounds == candidate.trials[0]["rounds"] or manifest.trials > 1
+    assert manifest.trials == len(candidate.trials) == 2
+    assert manifest.estimator == "xgboost"
+    assert manifest.imbalance == "none"
+    assert manifest.monotone == {}
+    best = max(t["average_precision"] for t in candidate.trials if t["state"] == "complete")
+    assert manifest.fold_average_precision == best
     assert manifest.typical_values["amount"] == train["amount"].median()
     assert manifest.typical_values["kind"] == "PAYMENT"
-    assert manifest.versions["xgboost-cpu"] or manifest.versions["xgboost"]
+    assert {"lightgbm", "scikit-learn", "imbalanced-learn", "optuna"} <= set(manifest.versions)
+    assert {"xgboost", "xgboost-cpu"} & set(manifest.versions)
 
 
 def test_the_validation_metrics_are_those_of_a_model_that_learnt(candidate: Candidate) -> None:
@@ -57,6 +69,238 @@ def test_the_validation_metrics_are_those_of_a_model_that_learnt(candidate: Cand
     assert values["calibration_error"] < 0.02
     assert values["savings"] > 0.2
     assert values["card_precision"] <= values["card_precision_ceiling"]
+
+
+def test_the_manifest_has_every_fold_with_its_own_metrics(
+    candidate: Candidate, labelled: pl.DataFrame, split: SplitPlan
+) -> None:
+    manifest = candidate.manifest
+
+    assert len(manifest.folds) == len(split.folds) == 3
+    for record, days in zip(manifest.folds, split.folds, strict=True):
+        train = labelled.filter(pl.col("day").is_in(days.train_days))
+        validation = labelled.filter(pl.col("day").is_in(days.validation_days))
+        assert record.train_window == DayWindow.of(days.train_days)
+        assert record.validation_window == DayWindow.of(days.validation_days)
+        assert (record.train_rows, record.train_positives) == (train.height, train["label"].sum())
+        assert (record.rows, record.positives) == (validation.height, validation["label"].sum())
+    values = [record.average_precision for record in manifest.folds]
+    assert manifest.fold_average_precision == pytest.approx(np.mean(values))
+    assert manifest.fold_deviation == pytest.approx(np.std(values, ddof=1))
+    newest = manifest.folds[-1]
+    # Calibration keeps the ranking: what was measured with probabilities is the same.
+    assert newest.average_precision == pytest.approx(manifest.metrics["average_precision"])
+    assert newest.card_precision == pytest.approx(manifest.metrics["card_precision"])
+    assert [record.brier is None for record in manifest.folds] == [True, True, False]
+
+
+def test_features_that_tell_something_are_important_and_the_shares_sum_to_one(
+    candidate: Candidate,
+) -> None:
+    shares = candidate.manifest.feature_importance
+
+    assert set(shares) == set(candidate.encoder.columns)
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert shares["is_night"] < 0.1 < shares["payee_risk_7d"]
+
+
+def test_importance_is_the_mean_absolute_contribution(
+    candidate: Candidate, labelled: pl.DataFrame, split: SplitPlan
+) -> None:
+    rows = labelled.filter(pl.col("day").is_in(split.validation_days))
+    matrix, names = candidate.encoder.encode(rows), candidate.encoder.columns
+    found = np.abs(candidate.estimator.contributions(matrix)[:, :-1]).mean(axis=0)
+
+    shares = mean_contributions(candidate.estimator, matrix, names)
+
+    np.testing.assert_allclose([shares[name] for name in names], found / found.sum(), rtol=1e-5)
+    assert rows.height > IMPORTANCE_ROWS  # the manifest's are those of a sample
+    assert candidate.manifest.feature_importance == pytest.approx(shares, abs=0.03)
+    assert candidate.manifest.feature_importance != shares
+
+
+def test_a_model_that_says_the_same_of_every_row_has_no_importance() -> None:
+    matrix = np.zeros((100, 2), dtype=np.float32)
+    estimator = XGBoostEstimator()
+    label = (np.arange(100) % 10 == 0).astype(np.int8)
+    estimator.fit(LabelledMatrix(matrix, label), None, {}, rounds=2, seed=1, threads=1)
+
+    assert mean_contributions(estimator, matrix, ["a", "b"]) == {}
+
+
+@pytest.mark.parametrize("family", ESTIMATORS)
+def test_the_same_data_and_seed_give_the_same_bundle_for_any_number_of_threads(
+    family: str, labelled, split, feature_names, small_profile, tmp_path: Path
+) -> None:
+    chosen = with_training(small_profile, estimator=family)
+
+    one, other = (
+        train_candidate(labelled, split, feature_names, chosen, threads=threads)
+        for threads in (1, 2)
+    )
+
+    assert one.manifest.estimator == family
+    assert one.manifest.metrics["average_precision"] > 0.1
+    assert save_bundle(one, tmp_path / "one") == save_bundle(other, tmp_path / "other")
+
+
+def test_auto_searches_every_family_and_trains_the_best(
+    labelled, split, feature_names, small_profile
+) -> None:
+    chosen = with_training(small_profile, estimator="auto", trials=4)
+    told: list[int] = []
+
+    found = train_candidate(
+        labelled, split, feature_names, chosen, threads=1,
+        on_trial=lambda number, _params, _value: told.append(number),
+    )  # fmt: skip
+
+    table = found.manifest.families
+    assert tuple(row.family for row in table) == tuple(ESTIMATORS)
+    best = max(table, key=lambda row: row.average_precision)
+    assert best.chosen
+    assert found.manifest.estimator == found.estimator.name == best.family
+    assert found.manifest.fold_average_precision == best.average_precision
+    assert told == [trial["number"] for trial in found.trials] == [0, 1, 2, 3]
+    assert found.manifest.trials == 4
+
+
+def test_a_directed_feature_moves_the_score_in_its_direction_only(
+    labelled, split, feature_names, small_profile
+) -> None:
+    chosen = with_training(small_profile, monotone={"payee_risk_7d": 1, "amount": -1})
+
+    found = train_candidate(labelled, split, feature_names, chosen, threads=1)
+
+    assert found.manifest.monotone == {"payee_risk_7d": 1, "amount": -1}
+    grid = pl.concat([labelled.head(1)] * 60)
+    for name, low, high, direction in (
+        ("payee_risk_7d", 0.0, 1.0, 1),
+        ("amount", 1.0, 2_000.0, -1),
+    ):
+        rows = grid.with_columns(pl.Series(name, np.linspace(low, high, 60)))
+        margin = found.estimator.margin(found.encoder.encode(rows))
+        assert (np.diff(margin) * direction >= 0).all()
+
+
+def test_a_direction_of_an_unknown_feature_is_refused_before_anything_is_fitted(
+    labelled, split, feature_names, small_profile
+) -> None:
+    wrong = with_training(small_profile, monotone={"payee_risk": 1})
+
+    with pytest.raises(ValueError, match=r"payee_risk, .*payee_risk_7d"):
+        train_candidate(labelled, split, feature_names, wrong, threads=1)
+
+
+@pytest.mark.parametrize("imbalance", ["class_weight", "undersample", "smote"])
+def test_rebalancing_touches_training_rows_only_and_calibration_puts_it_right(
+    imbalance: str, candidate: Candidate, labelled, split, feature_names, small_profile
+) -> None:
+    chosen = with_training(small_profile, imbalance=imbalance, frauds_per_legitimate=0.5)
+
+    found = train_candidate(labelled, split, feature_names, chosen, threads=1)
+
+    manifest, plain = found.manifest, candidate.manifest
+    assert manifest.imbalance == imbalance
+    assert (manifest.validation_rows, manifest.validation_positives) == (
+        plain.validation_rows,
+        plain.validation_positives,
+    )
+    assert [(fold.rows, fold.train_rows) for fold in manifest.folds] == [
+        (fold.rows, fold.train_rows) for fold in plain.folds
+    ]
+    used = manifest.train_rows_used - plain.train_rows_used
+    assert np.sign(used) == {"class_weight": 0, "undersample": -1, "smote": 1}[imbalance]
+    rows = labelled.filter(pl.col("day").is_in(split.validation_days))
+    margin = found.estimator.margin(found.encoder.encode(rows))
+    as_it_is = metrics.calibration_ratio(rows["label"].to_numpy(), 1 / (1 + np.exp(-margin)))
+    assert as_it_is > 2
+    assert manifest.metrics["calibration_error"] < 0.02
+
+
+def test_an_older_fold_with_too_few_frauds_takes_no_part_and_is_shown_without_metrics(
+    candidate: Candidate, labelled, split, feature_names, small_profile
+) -> None:
+    oldest = split.folds[0].validation_days
+    clean = labelled.with_columns(
+        pl.when(pl.col("day").is_in(oldest)).then(0).otherwise(pl.col("label"))
+        .cast(pl.Int8).alias("label")
+    )  # fmt: skip
+
+    manifest = train_candidate(clean, split, feature_names, small_profile, threads=1).manifest
+
+    assert [fold.average_precision is None for fold in manifest.folds] == [True, False, False]
+    assert (manifest.folds[0].rows, manifest.folds[0].positives) == (1_200, 0)
+    assert manifest.families[0].folds == 2
+    values = [fold.average_precision for fold in manifest.folds[1:]]
+    assert manifest.fold_average_precision == pytest.approx(np.mean(values))
+
+
+def test_payers_that_were_known_before_a_validation_day_are_left_out_of_it(
+    candidate: Candidate, labelled, split, feature_names, small_profile
+) -> None:
+    days = [day for fold in split.folds for day in fold.validation_days]
+    nobody = {day: pl.Series([], dtype=pl.String) for day in days}
+    last = split.validation_days[-1]
+    rows = labelled.filter(pl.col("day") == last)
+    gone = rows["payer_id"].unique().sort().head(30)
+
+    same = train_candidate(
+        labelled, split, feature_names, small_profile, threads=1, known_by_day=nobody
+    )
+    fewer = train_candidate(
+        labelled, split, feature_names, small_profile, threads=1,
+        known_by_day={**nobody, last: gone},
+    ).manifest  # fmt: skip
+
+    assert same.manifest == candidate.manifest
+    blocked = rows.filter(pl.col("payer_id").is_in(gone.to_list())).height
+    assert blocked > 0
+    assert fewer.validation_rows == candidate.manifest.validation_rows - blocked
+    assert fewer.folds[-1].rows == candidate.manifest.folds[-1].rows - blocked
+    assert fewer.folds[0].rows == candidate.manifest.folds[0].rows
+    assert fewer.train_rows == candidate.manifest.train_rows
+
+
+class InterruptedTrainingError(Exception):
+    """Raised in the middle of a training."""
+
+
+def test_an_interrupted_training_goes_on_and_leaves_nothing_behind(
+    candidate: Candidate, labelled, split, feature_names, small_profile, tmp_path: Path
+) -> None:
+    def interrupt(_number: int, _params: Any, _value: Any) -> None:
+        raise InterruptedTrainingError
+
+    told: list[int] = []
+    arguments, folder = (labelled, split, feature_names, small_profile), tmp_path / "2025-03-16"
+    with pytest.raises(InterruptedTrainingError):
+        train_candidate(*arguments, threads=1, on_trial=interrupt, study_folder=folder)
+    assert list(folder.iterdir())
+
+    found = train_candidate(
+        *arguments, threads=1, study_folder=folder,
+        on_trial=lambda number, _params, _value: told.append(number),
+    )  # fmt: skip
+
+    assert told == [1]
+    assert found.manifest == candidate.manifest
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_baselines_are_fitted_on_the_training_days(
+    candidate: Candidate, labelled: pl.DataFrame, split: SplitPlan
+) -> None:
+    rows = labelled.filter(pl.col("day").is_in(split.validation_days))
+
+    scores = candidate.baselines.scores(rows)
+
+    assert set(scores) == {"one rule", "logistic regression"}
+    assert candidate.baselines.one_rule.feature in candidate.encoder.numeric
+    for score in scores.values():
+        value = metrics.average_precision(rows["label"].to_numpy(), score)
+        assert value > 2 * rows["label"].mean()
 
 
 def test_the_threshold_is_chosen_and_not_one_half(candidate: Candidate) -> None:
@@ -150,28 +394,6 @@ def test_a_category_of_the_validation_days_is_unknown_to_the_fold(
     found = train_candidate(novel, split, feature_names, small_profile, threads=1)
 
     assert "NEW" in found.encoder.vocabularies["kind"]  # of the refit, which may know those days
-
-
-def test_thinning_keeps_every_fraud_and_the_weight_of_the_rest() -> None:
-    label = (np.random.default_rng(1).random(10_000) < 0.02).astype(np.int8)
-
-    rows, weight = thin_negatives(label, 2_000, seed=7)
-
-    assert rows.size == 2_000
-    assert (np.diff(rows) > 0).all()
-    assert label[rows].sum() == label.sum()
-    assert weight[label[rows] == 1].tolist() == [1.0] * int(label.sum())
-    assert weight.sum() == pytest.approx(10_000, rel=1e-4)
-    assert thin_negatives(label, 10_000, seed=7) is None
-    np.testing.assert_array_equal(rows, thin_negatives(label, 2_000, seed=7)[0])
-
-
-def test_thinning_never_leaves_frauds_alone() -> None:
-    label = np.repeat(np.array([0, 1], dtype=np.int8), 100)
-
-    rows, _ = thin_negatives(label, 50, seed=1)
-
-    assert (label[rows] == 0).sum() == 100
 
 
 def test_thinned_training_predicts_the_level_of_training_on_all_rows() -> None:
