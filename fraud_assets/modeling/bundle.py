@@ -13,10 +13,11 @@ from typing import Any, Final, NewType
 
 from pydantic import ValidationError
 
+from fraud_assets.modeling.baselines import Baselines
 from fraud_assets.modeling.calibration import calibrator_from_json
 from fraud_assets.modeling.decision import DecisionPolicy
 from fraud_assets.modeling.encoding import FeatureEncoder
-from fraud_assets.modeling.estimator import make_estimator
+from fraud_assets.modeling.estimators import make_estimator
 from fraud_assets.modeling.manifest import FORMAT_VERSION, ModelManifest
 from fraud_assets.modeling.scoring import FraudModel
 from fraud_assets.modeling.training import Candidate
@@ -28,6 +29,9 @@ ENCODER_FILE: Final = "encoder.json"
 CALIBRATION_FILE: Final = "calibration.json"
 POLICY_FILE: Final = "policy.json"
 MANIFEST_FILE: Final = "manifest.json"
+BASELINES_FILE: Final = "baselines.json"
+"""Under the hash as everything is, and read for the gate's report only: scoring needs none."""
+
 _DOCUMENTS: Final = (CALIBRATION_FILE, ENCODER_FILE, MANIFEST_FILE, POLICY_FILE)
 
 
@@ -53,6 +57,7 @@ def save_bundle(candidate: Candidate, folder: Path) -> BundleHash:
         (CALIBRATION_FILE, candidate.calibrator),
         (POLICY_FILE, candidate.policy),
         (MANIFEST_FILE, candidate.manifest),
+        (BASELINES_FILE, candidate.baselines),
     ):
         # Not sorted: the order of the features is the order of the matrix's columns.
         text = json.dumps(content.model_dump(mode="json"), indent=1, ensure_ascii=False)
@@ -89,8 +94,8 @@ def load_bundle(
         threads: threads of one scoring call.
 
     Raises:
-        ModelIntegrityError: a file was changed, added or is missing, or the parts disagree about
-            the features.
+        ModelIntegrityError: a file was changed, added or is missing, holds something else than
+            its name says, or the parts disagree about the features.
     """
     actual = bundle_hash(folder)
     if actual != expected_hash:
@@ -110,7 +115,10 @@ def load_bundle(
     model_file = folder / estimator.file_name
     if not model_file.is_file():
         raise ModelIntegrityError(f"the model at {folder} has no {estimator.file_name}")
-    estimator.load(model_file, threads)
+    try:
+        estimator.load(model_file, threads)
+    except ValueError as error:
+        raise ModelIntegrityError(f"the model at {folder} cannot be read: {error}") from error
     if encoder.columns != manifest.feature_names:
         raise ModelIntegrityError(
             f"the model at {folder} encodes {', '.join(encoder.columns)}, and its manifest names "
@@ -150,6 +158,19 @@ def read_manifest(folder: Path) -> ModelManifest:
         return ModelManifest.model_validate_json(content)
     except (json.JSONDecodeError, ValidationError) as error:
         raise ModelIntegrityError(f"{folder / MANIFEST_FILE} cannot be read: {error}") from error
+
+
+def read_baselines(folder: Path) -> Baselines:
+    """The baselines that were fitted with a model; the bundle's hash is not checked.
+
+    Raises:
+        ModelIntegrityError: they are missing, or cannot be read.
+    """
+    content = _read(folder, BASELINES_FILE)
+    try:
+        return Baselines.model_validate_json(content)
+    except ValidationError as error:
+        raise ModelIntegrityError(f"{folder / BASELINES_FILE} cannot be read: {error}") from error
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -1,15 +1,13 @@
-"""One model judged on mature days, two models compared on the same rows, and a leakage alarm.
+"""One model judged on mature days, and two models compared on the same rows.
 
-The numbers come from `metrics` and `bootstrap`; whether they suffice for promotion is decided in
-`gate`, and how they look in `plots`.
+The numbers come from `metrics` and `bootstrap`, those of parts of the rows from `slices`; whether
+they suffice for promotion is decided in `gate`, and how they look in `plots`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
@@ -21,19 +19,22 @@ from fraud_assets.modeling.bootstrap import (
     paired_day_bootstrap,
 )
 from fraud_assets.modeling.dataset import KnownPayers, without_known_payers
+from fraud_assets.modeling.decision import ALERT
+from fraud_assets.modeling.slices import (
+    FalsePositiveRatio,
+    SliceEvaluation,
+    evaluate_slices,
+    false_positive_ratios,
+)
 from fraud_assets.transactions.columns import (
     AMOUNT,
     DAY,
     DECISION,
-    KIND,
     LABEL,
-    SCENARIO,
     SCORE,
     TRANSACTION_ID,
 )
 from fraud_assets.transactions.profile import DecisionChoices
-
-ALERT = "alert"
 
 
 class _Model(BaseModel):
@@ -53,27 +54,14 @@ class DayEvaluation(_Model):
     cost: float | None
 
 
-class SliceEvaluation(_Model):
-    """A part of the rows: those of one kind, one band of amounts, or one fraud scenario.
-
-    A scenario's AP ranks its frauds against all legitimate rows, and its `rows` are its frauds.
-    """
-
-    dimension: str
-    value: str
-    rows: int
-    positives: int
-    alerts: int
-    caught: int
-    average_precision: float | None
-    recall: float | None
-
-
 class Evaluation(_Model):
     """A model's worth on label-mature days, as JSON-able values; None is "not computable".
 
     Money is in the amounts' currency. `known_payer_rows` were left out, since their payers were
-    known to be compromised before the day.
+    known to be compromised before the day. `calibration_ratio` is frauds expected over frauds
+    observed among all rows, `calibration_ratio_at_budget` among each day's most suspicious
+    `alert_budget_per_day` rows: an overconfident model can be right over all and still promise
+    twice the frauds that its alerts hold.
     """
 
     first_day: date | None
@@ -92,6 +80,7 @@ class Evaluation(_Model):
     brier: float | None
     expected_calibration_error: float | None
     calibration_ratio: float | None
+    calibration_ratio_at_budget: float | None
     alerts: int
     caught: int
     alert_precision: float | None
@@ -100,6 +89,7 @@ class Evaluation(_Model):
     savings: float | None
     by_day: tuple[DayEvaluation, ...]
     slices: tuple[SliceEvaluation, ...]
+    false_positive_ratios: tuple[FalsePositiveRatio, ...]
 
 
 class Comparison(_Model):
@@ -132,11 +122,11 @@ def evaluate(
 
     Args:
         frame: one row per transaction: `day`, `label` (0/1), `amount`, `score` (probability),
-            `decision` ("alert"/"pass"), `payer_id`, and `kind` and `scenario` if there are any.
+            `decision` ("alert"/"pass"), `payer_id`, and what `evaluate_slices` cuts by.
         decision: costs and the alert budget per day, which is also the k of CP@k.
         known_by_day: payers known before each day, left out of everything; None leaves none out.
-        samples: resamplings of the days for the interval of AP.
-        confidence: of that interval.
+        samples: resamplings of the days for the intervals of AP.
+        confidence: of all intervals.
         seed: of the resampling.
 
     Raises:
@@ -149,6 +139,8 @@ def evaluate(
     alert = (kept.get_column(DECISION) == ALERT).to_numpy()
     counts = metrics.confusion(label, alert)
     cards = metrics.card_precision_at_k(kept, decision.alert_budget_per_day)
+    slices = evaluate_slices(kept, samples=samples, seed=seed, confidence=confidence)
+    top = _at_budget(kept, decision.alert_budget_per_day)
     days = kept.get_column(DAY)
     return Evaluation(
         first_day=days.min(),
@@ -169,6 +161,7 @@ def evaluate(
         brier=metrics.brier(label, score),
         expected_calibration_error=metrics.expected_calibration_error(label, score),
         calibration_ratio=metrics.calibration_ratio(label, score),
+        calibration_ratio_at_budget=metrics.calibration_ratio(label[top], score[top]),
         alerts=int(alert.sum()),
         caught=counts.true_positives,
         alert_precision=counts.precision,
@@ -176,7 +169,8 @@ def evaluate(
         cost=metrics.cost(label, amount, alert, decision.review_cost, decision.loss_share),
         savings=metrics.savings(label, amount, alert, decision.review_cost, decision.loss_share),
         by_day=_by_day(kept, cards, decision),
-        slices=_slices(kept),
+        slices=slices,
+        false_positive_ratios=false_positive_ratios(slices),
     )
 
 
@@ -255,56 +249,10 @@ def compare(
     )
 
 
-def best_single_feature_auc(
-    frame: pl.DataFrame, feature_names: Sequence[str]
-) -> tuple[str | None, float | None]:
-    """The feature that alone separates frauds best, and its ROC AUC (.5 to 1, either direction).
-
-    An AUC near 1 is an alarm: a feature that knows the answer, as PaySim's balances do, and not
-    a skill. A missing number ranks below all others. A category is replaced by its share of fraud
-    in the other half of the rows (odd against even), so that a category of few rows cannot
-    give its own label away.
-
-    Args:
-        frame: the features and `label` (0/1).
-        feature_names: columns to try; text columns are categories.
-
-    Returns:
-        Name and AUC; both None without features or unless both classes occur.
-    """
-    truth = frame.get_column(LABEL).to_numpy().astype(bool)
-    frauds, rows = int(truth.sum()), truth.size
-    if frauds in (0, rows) or not feature_names:
-        return None, None
-    best_name, best = "", -1.0
-    for name in feature_names:
-        column = frame.get_column(name)
-        if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-            values = column.cast(pl.Float64).fill_nan(None).fill_null(-np.inf)
-        else:
-            values = _crossed_fraud_share(frame, name)
-        ranks = values.rank("average").to_numpy()
-        area = (ranks[truth].sum() - frauds * (frauds + 1) / 2) / (frauds * (rows - frauds))
-        if max(area, 1 - area) > best:
-            best_name, best = name, float(max(area, 1 - area))
-    return best_name, best
-
-
 def _refuse_unknown(frame: pl.DataFrame) -> None:
     unknown = frame.get_column(LABEL).null_count()
     if unknown:
         raise ValueError(f"{unknown} labels are unknown: judge rows with a mature label only")
-
-
-def _crossed_fraud_share(frame: pl.DataFrame, name: str) -> pl.Series:
-    half = pl.int_range(pl.len()) % 2
-    numbered = frame.select(pl.col(name).cast(pl.String), LABEL, half.alias("half"))
-    shares = numbered.group_by(name, "half").agg(pl.col(LABEL).mean().alias("share"))
-    other = shares.with_columns((1 - pl.col("half")).alias("half"))
-    joined = numbered.join(
-        other, on=[name, "half"], how="left", nulls_equal=True, maintain_order="left"
-    )
-    return joined.get_column("share").fill_null(pl.lit(frame.get_column(LABEL).mean()))
 
 
 def _by_day(
@@ -335,53 +283,10 @@ def _by_day(
     return tuple(days)
 
 
-def _slices(frame: pl.DataFrame) -> tuple[SliceEvaluation, ...]:
-    """Slices by kind, band of amounts and scenario, in a fixed order.
-
-    The bands are powers of ten: quantiles would move with the data, so that the slices of two
-    evaluations could not be compared.
-    """
-    found = []
-    if KIND in frame.columns:
-        parts = frame.drop_nulls(KIND).sort(KIND, maintain_order=True).partition_by(
-            KIND, maintain_order=True
-        )  # fmt: skip
-        found += [_slice("kind", str(part.item(0, KIND)), part) for part in parts]
-    bands = frame.with_columns(
-        pl.col(AMOUNT).clip(lower_bound=1.0).log(10).floor().cast(pl.Int32).alias("_band")
-    ).sort("_band", maintain_order=True)
-    for part in bands.partition_by("_band", maintain_order=True):
-        power: int = part.item(0, "_band")
-        name = f"{10**power:,} to {10 ** (power + 1):,}" if power else "under 10"
-        found.append(_slice("amount", name, part))
-    if SCENARIO in frame.columns:
-        frauds = frame.filter((pl.col(LABEL) == 1) & pl.col(SCENARIO).is_not_null())
-        legitimate = frame.filter(pl.col(LABEL) == 0)
-        for part in frauds.sort(SCENARIO, maintain_order=True).partition_by(
-            SCENARIO, maintain_order=True
-        ):
-            found.append(_slice("scenario", str(part.item(0, SCENARIO)), part, legitimate))
-    return tuple(found)
-
-
-def _slice(
-    dimension: str, value: str, part: pl.DataFrame, against: pl.DataFrame | None = None
-) -> SliceEvaluation:
-    label, alert = part.get_column(LABEL).to_numpy(), _alerts(part)
-    ranked = part if against is None else pl.concat([part, against])
-    counts = metrics.confusion(label, alert)
-    return SliceEvaluation(
-        dimension=dimension,
-        value=value,
-        rows=part.height,
-        positives=int(label.sum()),
-        alerts=int(alert.sum()),
-        caught=counts.true_positives,
-        average_precision=metrics.average_precision(
-            ranked.get_column(LABEL).to_numpy(), ranked.get_column(SCORE).to_numpy()
-        ),
-        recall=counts.recall,
-    )
+def _at_budget(frame: pl.DataFrame, alerts_per_day: int) -> metrics.Array:
+    """Whether a row is among its day's highest `alerts_per_day` scores; ties by the rows' order."""
+    place = pl.col(SCORE).rank("ordinal", descending=True).over(DAY)
+    return frame.select(place <= alerts_per_day).to_series().to_numpy()
 
 
 def _alerts(frame: pl.DataFrame) -> metrics.Array:

@@ -47,8 +47,11 @@ def decide_promotion(
 
     All must hold: enough positives; the lower bound of the gain in AP above `min_ap_gain`; the
     lower bound of the gain in cost per day above `min_cost_gain` (when that is set); calibration
-    error, expected over observed frauds, and latency within their limits. What could not be
-    computed refuses. Where there is no champion yet the rule set stands in for it, in the same way.
+    error, expected over observed frauds, and latency within their limits. Expected over observed
+    frauds is asked of all rows and of those that the alert budget would review: a candidate with
+    five times the log-odds that it should have, but right over all rows, passed the first and had
+    a calibration error of .003 where one row in 200 was fraud. What could not be computed refuses.
+    Where there is no champion yet the rule set stands in for it, in the same way.
 
     Args:
         comparison: candidate against champion, on days after both were fitted.
@@ -79,6 +82,7 @@ def decide_promotion(
             "cost_probability_better": money.probability_better,
             "expected_calibration_error": candidate.expected_calibration_error,
             "calibration_ratio": candidate.calibration_ratio,
+            "calibration_ratio_at_budget": candidate.calibration_ratio_at_budget,
             "latency_ms": latency_ms,
         },
     )
@@ -112,7 +116,12 @@ def _checks(
         "calibration", "expected calibration error", candidate.expected_calibration_error,
         gate.max_calibration_error, "",
     )  # fmt: skip
-    yield _ratio_check(candidate.calibration_ratio, gate.max_calibration_ratio)
+    limit, budget = gate.max_calibration_ratio, candidate.alert_budget_per_day
+    yield _ratio_check("calibration_ratio", "all rows", candidate.calibration_ratio, limit)
+    yield _ratio_check(
+        "calibration_ratio_at_budget", f"the {budget} most suspicious rows a day",
+        candidate.calibration_ratio_at_budget, limit,
+    )  # fmt: skip
     yield _limit_check("latency", "scoring latency", latency_ms, gate.max_latency_ms, " ms")
 
 
@@ -136,16 +145,16 @@ def _gain_check(
     )
 
 
-def _ratio_check(value: float | None, limit: float) -> GateCheck:
+def _ratio_check(name: str, among: str, value: float | None, limit: float) -> GateCheck:
     if value is None:
-        reason = "expected over observed frauds was not computable, as no fraud was observed"
-        return GateCheck(name="calibration_ratio", passed=False, reason=reason)
+        reason = f"expected over observed frauds is not computable: no fraud among {among}"
+        return GateCheck(name=name, passed=False, reason=reason)
     passed = 1.0 / limit <= value <= limit
     reason = (
-        f"{value:.3g} times as many frauds expected as observed, "
+        f"{value:.3g} times as many frauds expected as observed among {among}, "
         f"{'within' if passed else 'outside'} {1.0 / limit:.3g} to {limit:.3g}"
     )
-    return GateCheck(name="calibration_ratio", passed=passed, reason=reason)
+    return GateCheck(name=name, passed=passed, reason=reason)
 
 
 def _limit_check(name: str, what: str, value: float | None, limit: float, unit: str) -> GateCheck:

@@ -1,7 +1,8 @@
 """Everything that the gate looks at, gathered for one candidate.
 
-The parts are `evaluation`, `gate`, `latency` and `plots`; this puts them together in one pass over
-the gate days. Reading the days and keeping the report is the asset's business.
+The parts are `evaluation`, `baselines`, `leakage`, `gate`, `latency` and `plots`; this puts them
+together in one pass over the gate days. Reading the days and keeping the report is the asset's
+business.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ from typing import Any
 
 import polars as pl
 
-from fraud_assets.modeling.dataset import KnownPayers
-from fraud_assets.modeling.evaluation import (
-    Comparison,
-    Evaluation,
-    best_single_feature_auc,
-    compare,
-    evaluate,
+from fraud_assets.modeling.baselines import (
+    ONE_RULE,
+    BaselineEvaluation,
+    Baselines,
+    evaluate_baselines,
 )
+from fraud_assets.modeling.dataset import KnownPayers
+from fraud_assets.modeling.evaluation import Comparison, Evaluation, compare, evaluate
 from fraud_assets.modeling.gate import PromotionDecision, decide_promotion
 from fraud_assets.modeling.latency import single_score_latency_ms
+from fraud_assets.modeling.leakage import (
+    LeakageAlarm,
+    ShuffledLabelControl,
+    best_single_feature_auc,
+    leakage_alarms,
+)
 from fraud_assets.modeling.scoring import Scorer
 from fraud_assets.transactions.columns import AMOUNT, DAY, LABEL, SCORE
 from fraud_assets.transactions.profile import Profile
@@ -29,8 +36,12 @@ from fraud_assets.transactions.profile import Profile
 
 @dataclass(frozen=True)
 class GateReport:
-    """A candidate's report: both models' evaluations, their comparison, and the decision."""
+    """A candidate's report: both models' evaluations, their comparison, and the decision.
 
+    `baselines` and `control` are told, and do not decide: the gate compares with the champion.
+    """
+
+    champion_title: str
     candidate: Evaluation
     champion: Evaluation
     comparison: Comparison
@@ -38,8 +49,23 @@ class GateReport:
     latency_ms: float | None
     best_single_feature: str | None
     best_single_feature_auc: float | None
+    baselines: tuple[BaselineEvaluation, ...]
+    control: ShuffledLabelControl | None
     candidate_rows: pl.DataFrame
     champion_rows: pl.DataFrame
+
+    @property
+    def leakage_alarms(self) -> tuple[LeakageAlarm, ...]:
+        """What is too good to be true; see `leakage`."""
+        return leakage_alarms(
+            best_single_feature=self.best_single_feature,
+            best_single_feature_auc=self.best_single_feature_auc,
+            rule_average_precision=next(
+                (one.average_precision for one in self.baselines if one.name == ONE_RULE), None
+            ),
+            average_precision=self.candidate.average_precision.estimate,
+            control=self.control,
+        )
 
     def document(self) -> dict[str, Any]:
         """The report as JSON-able values."""
@@ -48,6 +74,13 @@ class GateReport:
             "comparison": self.comparison.model_dump(mode="json"),
             "candidate": self.candidate.model_dump(mode="json"),
             "champion": self.champion.model_dump(mode="json"),
+            "champion_title": self.champion_title,
+            "confusion": self.confusion(),
+            "baselines": [one.model_dump(mode="json") for one in self.baselines],
+            "best_single_feature": self.best_single_feature,
+            "best_single_feature_auc": self.best_single_feature_auc,
+            "control": self.control.model_dump(mode="json") if self.control else None,
+            "latency_ms": self.latency_ms,
         }
 
     def confusion(self) -> dict[str, int]:
@@ -61,8 +94,8 @@ class GateReport:
         }
 
     def pictures(self, profile: Profile) -> dict[str, bytes]:
-        """PNG pictures by name: precision and recall, calibration, cost over thresholds."""
-        from fraud_assets.modeling import plots
+        """PNG pictures by name, in the order in which to show them."""
+        from fraud_assets.modeling.reporting import plots
 
         rows, money = self.candidate_rows, profile.decision
         label, score = rows[LABEL].to_numpy(), rows[SCORE].to_numpy()
@@ -89,6 +122,7 @@ class GateReport:
                 [one.average_precision for one in self.candidate.by_day],
                 [one.average_precision for one in self.champion.by_day],
             ),
+            "slices": plots.slice_bars(self.candidate.slices, self.candidate.alert_recall),
         }
 
 
@@ -101,6 +135,8 @@ def judge_candidate(
     profile: Profile,
     feature_names: Sequence[str],
     champion_title: str,
+    baselines: Baselines | None,
+    control: ShuffledLabelControl | None = None,
 ) -> GateReport:
     """Score the gate days with both models and decide on the promotion.
 
@@ -112,6 +148,9 @@ def judge_candidate(
         profile: costs, budget and the gate's limits.
         feature_names: features among the columns, for the leakage check.
         champion_title: what to call the champion in the reasons.
+        baselines: simple methods fitted on the candidate's training days, judged beside it; None
+            judges none.
+        control: of `leakage.shuffled_label_control`, passed through to the report.
     """
     ours, theirs = (
         pl.concat([rows, model.score(rows)], how="horizontal") for model in (candidate, champion)
@@ -140,7 +179,19 @@ def judge_candidate(
     )
     latency = single_score_latency_ms(candidate, rows)
     feature, area = best_single_feature_auc(rows, feature_names)
+    judged: tuple[BaselineEvaluation, ...] = ()
+    if baselines is not None:
+        judged = evaluate_baselines(
+            baselines,
+            ours,
+            known_by_day=known_by_day,
+            alert_budget_per_day=profile.decision.alert_budget_per_day,
+            samples=gate.bootstrap_samples,
+            confidence=gate.confidence,
+            seed=seed,
+        )
     return GateReport(
+        champion_title=champion_title,
         candidate=evaluation,
         champion=evaluated(theirs),
         comparison=comparison,
@@ -150,6 +201,8 @@ def judge_candidate(
         latency_ms=latency,
         best_single_feature=feature,
         best_single_feature_auc=area,
+        baselines=judged,
+        control=control,
         candidate_rows=ours,
         champion_rows=theirs,
     )

@@ -14,9 +14,11 @@ from fraud_assets.modeling.bundle import (
     ModelIntegrityError,
     bundle_hash,
     load_bundle,
+    read_baselines,
     read_manifest,
     save_bundle,
 )
+from fraud_assets.modeling.estimators import ESTIMATORS, make_estimator
 from fraud_assets.modeling.training import Candidate, train_candidate
 
 
@@ -61,7 +63,8 @@ def test_every_file_is_native_or_json_and_none_is_a_pickle(bundle) -> None:
     names = sorted(path.name for path in bundle[0].iterdir())
 
     assert names == [
-        "calibration.json", "encoder.json", "manifest.json", "model.ubj", "policy.json",
+        "baselines.json", "calibration.json", "encoder.json", "manifest.json", "model.ubj",
+        "policy.json",
     ]  # fmt: skip
     assert all(not path.read_bytes().startswith(b"\x80") for path in bundle[0].iterdir())
 
@@ -83,6 +86,40 @@ def test_a_changed_or_missing_file_is_refused(bundle, copy: Path, name: str) -> 
         load_bundle(copy, bundle_hash(copy))
 
 
+def test_baselines_are_under_the_hash_although_scoring_does_not_read_them(
+    bundle, copy: Path, labelled: pl.DataFrame
+) -> None:
+    (copy / "baselines.json").unlink()
+
+    with pytest.raises(ModelIntegrityError, match="changed, cut short"):
+        load_bundle(copy, bundle[1])
+    model = load_bundle(copy, bundle_hash(copy))
+    np.testing.assert_array_equal(
+        model.probabilities(labelled), load_bundle(*bundle).probabilities(labelled)
+    )
+
+
+def test_baselines_come_back_as_they_were_fitted(
+    bundle, candidate: Candidate, labelled: pl.DataFrame
+) -> None:
+    found = read_baselines(bundle[0])
+
+    assert found == candidate.baselines
+    for name, score in candidate.baselines.scores(labelled).items():
+        np.testing.assert_array_equal(found.scores(labelled)[name], score)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"one_rule": null}', '{"logistic": 1'])
+def test_baselines_that_cannot_be_read_are_refused_by_name(copy: Path, content: str) -> None:
+    (copy / "baselines.json").write_text(content)
+    with pytest.raises(ModelIntegrityError, match=r"baselines\.json cannot be read"):
+        read_baselines(copy)
+
+    (copy / "baselines.json").unlink()
+    with pytest.raises(ModelIntegrityError, match=r"has no baselines\.json"):
+        read_baselines(copy)
+
+
 def test_an_added_or_renamed_file_is_refused(bundle, copy: Path) -> None:
     (copy / "extra.json").write_text("{}")
 
@@ -101,6 +138,16 @@ def test_parts_that_disagree_about_the_features_are_refused(copy: Path) -> None:
     del manifest["features"]["is_night"]
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelIntegrityError, match="fitted on 5 features"):
+        load_bundle(copy, bundle_hash(copy))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_file_that_holds_no_model_of_its_family_is_refused(copy: Path, name: str) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text()) | {"estimator": name}
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / make_estimator(name).file_name).write_text("something else")
+
+    with pytest.raises(ModelIntegrityError, match="cannot be read"):
         load_bundle(copy, bundle_hash(copy))
 
 

@@ -7,13 +7,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from fraud_assets.modeling.evaluation import (
-    Comparison,
-    Evaluation,
-    best_single_feature_auc,
-    compare,
-    evaluate,
-)
+from fraud_assets.modeling.evaluation import Comparison, Evaluation, compare, evaluate
 from fraud_assets.transactions.profile import DecisionChoices
 
 DECISION = DecisionChoices(alert_budget_per_day=10, review_cost=2.0)
@@ -70,27 +64,44 @@ def test_the_days_add_up_to_the_whole():
         assert sum(getattr(one, name) for one in found.by_day) == pytest.approx(whole)
 
 
-def test_slices_cover_every_kind_band_and_scenario_with_their_counts():
+def test_calibration_at_the_budget_is_that_of_each_days_highest_scores():
     frame = judged()
     found = evaluate(frame, decision=DECISION)
-    by_dimension = {}
-    for one in found.slices:
-        by_dimension.setdefault(one.dimension, {})[one.value] = one
-    assert set(by_dimension) == {"kind", "amount", "scenario"}
-    assert sum(one.rows for one in by_dimension["kind"].values()) == 2000
-    assert sum(one.rows for one in by_dimension["amount"].values()) == 2000
-    assert sum(one.positives for one in by_dimension["scenario"].values()) == found.positives
-    tens = by_dimension["amount"]["10 to 100"]
-    assert tens.rows == frame.filter((pl.col("amount") >= 10) & (pl.col("amount") < 100)).height
-    mule = by_dimension["scenario"]["mule"]
-    rows = frame.filter((pl.col("label") == 0) | (pl.col("scenario") == "mule"))
-    assert mule.average_precision == pytest.approx(
-        average_precision_score(rows["label"], rows["score"])
+    top = frame.sort("score", descending=True).group_by("day").head(10)
+    assert top.height == 50
+    assert found.calibration_ratio_at_budget == pytest.approx(
+        top["score"].sum() / top["label"].sum()
     )
-    assert mule.recall == mule.caught / mule.positives
+    everything = DecisionChoices(alert_budget_per_day=400)
+    assert evaluate(frame, decision=everything).calibration_ratio_at_budget == pytest.approx(
+        found.calibration_ratio
+    )
 
 
-def test_slices_need_neither_kind_nor_scenario_nor_payer():
+def test_slices_are_cut_from_the_rows_that_are_judged():
+    frame = judged()
+    known = nobody_known(frame)
+    known[FIRST] = pl.Series(["p1", "p2"])
+    found = evaluate(frame, decision=DECISION, known_by_day=known)
+    assert {one.dimension for one in found.slices} == {"kind", "amount", "scenario"}
+    for dimension in ("kind", "amount"):
+        of_dimension = [one for one in found.slices if one.dimension == dimension]
+        for name in ("rows", "positives", "alerts", "caught"):
+            assert sum(getattr(one, name) for one in of_dimension) == getattr(found, name)
+    assert [one.dimension for one in found.false_positive_ratios] == ["kind", "amount"]
+
+
+def test_slices_have_the_confidence_of_the_report():
+    narrow, wide = (
+        evaluate(judged(), decision=DECISION, confidence=level).slices[0] for level in (0.8, 0.99)
+    )
+    for metric in ("average_precision", "recall", "false_positive_rate"):
+        low, high = f"{metric}_low", f"{metric}_high"
+        assert getattr(wide, low) < getattr(narrow, low) < getattr(narrow, metric)
+        assert getattr(narrow, metric) < getattr(narrow, high) < getattr(wide, high)
+
+
+def test_a_report_needs_neither_kind_nor_scenario_nor_payer():
     frame = judged().drop("kind", "scenario").with_columns(payer_id=pl.lit(None, pl.String))
     found = evaluate(frame, decision=DECISION)
     assert {one.dimension for one in found.slices} == {"amount"}
@@ -125,7 +136,8 @@ def test_days_without_frauds_are_none_and_the_rest_is_computed():
 
 def test_without_any_fraud_the_report_says_so_instead_of_zero():
     found = evaluate(judged().with_columns(label=pl.lit(0, pl.Int8)), decision=DECISION)
-    for name in ("roc_auc", "card_precision", "recall_at_budget", "alert_recall", "savings"):
+    for name in ("roc_auc", "card_precision", "recall_at_budget", "alert_recall", "savings",
+                 "calibration_ratio_at_budget"):  # fmt: skip
         assert getattr(found, name) is None
     assert found.average_precision.estimate is None
     assert found.brier is not None
@@ -135,6 +147,7 @@ def test_an_empty_frame_is_reported_and_compared_as_not_computable():
     empty = judged().clear()
     found = evaluate(empty, decision=DECISION)
     assert (found.rows, found.first_day, found.average_precision.estimate) == (0, None, None)
+    assert (found.slices, found.false_positive_ratios) == ((), ())
     assert found.cost is None
     assert compare(empty, empty, decision=DECISION).average_precision_gain.estimate is None
 
@@ -175,30 +188,3 @@ def test_models_scored_on_different_rows_are_not_compared():
     frame = judged()
     with pytest.raises(ValueError, match=r"2000 rows.*1999 rows"):
         compare(frame, frame.head(1999), decision=DECISION)
-
-
-def test_the_leaking_feature_is_named():
-    frame = judged()
-    label = frame["label"]
-    rng = np.random.default_rng(5)
-    frame = frame.with_columns(
-        honest=pl.col("score"),
-        leak=pl.Series(-label.to_numpy() + rng.normal(0, 0.01, label.len())),
-        gappy=pl.when(pl.col("label") == 1).then(pl.col("score")).otherwise(None),
-    )
-    name, area = best_single_feature_auc(frame, ["honest", "leak"])
-    assert (name, area) == ("leak", pytest.approx(1.0, abs=1e-3))
-    assert best_single_feature_auc(frame, ["honest", "gappy"]) == ("gappy", 1.0)
-    name, area = best_single_feature_auc(frame, ["honest"])
-    assert area == pytest.approx(roc_auc_score(label, frame["score"]))
-
-
-def test_a_category_is_judged_on_rows_it_was_not_measured_on():
-    frame = judged().with_columns(
-        unique=pl.col("transaction_id"),
-        telling=pl.when(pl.col("label") == 1).then(pl.lit("x")).otherwise(pl.lit("y")),
-    )
-    assert best_single_feature_auc(frame, ["unique"]) == ("unique", pytest.approx(0.5))
-    assert best_single_feature_auc(frame, ["unique", "telling"]) == ("telling", 1.0)
-    assert best_single_feature_auc(frame.with_columns(label=pl.lit(0)), ["amount"]) == (None, None)
-    assert best_single_feature_auc(frame, []) == (None, None)

@@ -72,7 +72,7 @@ def test_a_clearly_better_candidate_is_promoted_with_all_its_numbers(good, poor)
     decision = verdict(good, poor)
     assert decision.promote
     assert failed(decision) == set()
-    assert len(decision.reasons) == len(decision.checks) == 5
+    assert len(decision.reasons) == len(decision.checks) == 6
     assert all(any(c.isdigit() for c in reason) for reason in decision.reasons)
     assert decision.numbers["ap_gain_low"] > 0
     assert f"{decision.numbers['ap_gain_low']:+.4g}" in " ".join(decision.reasons)
@@ -110,9 +110,15 @@ def test_a_lucky_candidate_on_too_few_frauds_is_refused():
     assert f"{frauds} known frauds on 6 gate day(s), fewer than the 30" in decision.reasons[0]
 
 
+def test_exactly_as_many_frauds_as_are_needed_are_enough(rows, good, poor):
+    frauds = int(rows["label"].sum())
+    assert verdict(good, poor, GateChoices(min_positives=frauds)).promote
+    assert failed(verdict(good, poor, GateChoices(min_positives=frauds + 1))) == {"positives"}
+
+
 def test_a_miscalibrated_candidate_is_refused_however_well_it_ranks(rows, poor):
     decision = verdict(scored(rows, 0.0, 2, shift=3.0), poor)
-    assert failed(decision) == {"calibration", "calibration_ratio"}
+    assert failed(decision) == {"calibration", "calibration_ratio", "calibration_ratio_at_budget"}
     assert decision.numbers["expected_calibration_error"] > 0.05
     assert "above the limit of 0.05" in decision.reasons[0]
 
@@ -175,6 +181,69 @@ def test_a_candidate_that_expects_four_times_the_frauds_is_refused_although_few_
     decision = verdict(candidate, scored(rare, 3.0, 3))
     assert "calibration_ratio" in failed(decision)
     assert decision.numbers["expected_calibration_error"] < 0.05
-    assert "times as many frauds expected as observed, outside 0.5 to 2" in " ".join(
+    assert "times as many frauds expected as observed among all rows, outside 0.5 to 2" in " ".join(
         decision.reasons
     )
+
+
+def stretched(rows, factor):
+    """The true probabilities with `factor` times the log-odds, right over all rows."""
+    logit, truth = rows["logit"].to_numpy(), rows["label"].mean()
+    low, high = -40.0, 40.0
+    for _ in range(60):
+        shift = (low + high) / 2
+        score = 1 / (1 + np.exp(-(factor * logit + shift)))
+        low, high = (low, shift) if score.mean() > truth else (shift, high)
+    decision = np.where(score > 0.05, "alert", "pass")
+    return rows.with_columns(score=pl.Series(score), decision=pl.Series(decision))
+
+
+@pytest.mark.parametrize("factor", [0.3, 4.0])
+def test_a_candidate_that_is_right_on_average_only_is_refused(factor):
+    rare = bank(level=-7.0, per_day=2_000, seed=8)
+    poor = scored(rare, 3.0, 3)
+    decision = verdict(stretched(rare, factor), poor)
+    assert decision.numbers["expected_calibration_error"] < 0.01
+    assert decision.numbers["calibration_ratio"] == pytest.approx(1.0, abs=0.01)
+    assert failed(decision) == {"calibration_ratio_at_budget"}
+    assert not 0.5 <= decision.numbers["calibration_ratio_at_budget"] <= 2.0
+    assert "among the 20 most suspicious rows a day, outside 0.5 to 2" in decision.reasons[0]
+    assert verdict(stretched(rare, 1.0), poor).promote
+
+
+def test_without_a_fraud_among_the_most_suspicious_rows_nothing_is_promoted(good, poor):
+    backwards = good.with_columns(score=pl.lit(1.0) - pl.col("score"))
+    decision = verdict(backwards, poor, LENIENT)
+    assert "calibration_ratio_at_budget" in failed(decision)
+    assert "not computable: no fraud among the 20 most suspicious" in " ".join(decision.reasons)
+
+
+def test_a_candidate_that_shines_on_a_single_day_is_refused(rows):
+    champion = scored(rows, 1.5, 3)
+    best = scored(rows, 0.0, 2)
+    first = pl.col("day") == FIRST
+    lucky = champion.with_columns(
+        pl.when(first).then(best[name]).otherwise(pl.col(name)).alias(name)
+        for name in ("score", "decision")
+    )
+    decision = verdict(lucky, champion, LENIENT)
+    assert decision.numbers["ap_gain"] > 0
+    assert failed(decision) == {"average_precision"}
+
+
+def test_chance_promotes_few_of_many_equally_good_challengers():
+    promoted = 0
+    for seed in range(120):
+        rows = bank(days=5, per_day=250, level=-4.0, seed=seed)
+        twins = scored(rows, 1.0, 1_000 + seed), scored(rows, 1.0, 5_000 + seed)
+        promoted += verdict(*twins, LENIENT.model_copy(update={"bootstrap_samples": 100})).promote
+    # One in forty by design; nine or more of 120 have one chance in 300.
+    assert promoted <= 8
+
+
+def test_clearly_better_challengers_are_promoted_on_most_weeks():
+    promoted = 0
+    for seed in range(20):
+        rows = bank(days=6, per_day=600, seed=seed)
+        promoted += verdict(scored(rows, 0.3, 100 + seed), scored(rows, 2.5, 200 + seed)).promote
+    assert promoted >= 18
