@@ -1,8 +1,9 @@
-"""Why a transaction was alerted: TreeSHAP contributions turned into sentences.
+"""Why a transaction was alerted: TreeSHAP contributions turned into reasons with sentences.
 
-One template per family of features; the names of the families are those of
-`features.definitions`. The contributions come from the estimator: they are exact, and add up to
-the margin. What is said is what raised the score, not what caused a fraud.
+A reason is plain data, the same for a day's batch and for a service that answers one transaction:
+both come through `reasons`. There is one template per family of features; the names of the
+families are those of `features.definitions`. The contributions come from the estimator, which
+makes them add up to its margin. What is said is what raised the score, not what caused a fraud.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -17,16 +20,32 @@ import numpy.typing as npt
 import polars as pl
 
 Value = float | str | None
+_Show = Callable[[Value], str]
 _Say = Callable[[re.Match[str], Value, Value], str]
 
 
-def reason_codes(
+@dataclass(frozen=True)
+class Reason:
+    """One feature that raised a score: what it was, what is usual, and how much it added.
+
+    `value` and `typical` are in the feature's own unit, None where missing or not known.
+    `contribution` is in log-odds: those of all features and the base add up to the margin.
+    """
+
+    feature: str
+    value: Value
+    typical: Value
+    contribution: float
+    sentence: str
+
+
+def reasons(
     rows: pl.DataFrame,
     contributions: npt.NDArray[Any],
     typical: Mapping[str, Value],
     k: int = 3,
-) -> list[list[str]]:
-    """For each row, sentences about the `k` features that raised its margin most.
+) -> list[list[Reason]]:
+    """For each row, the `k` features that raised its margin most.
 
     Only positive contributions count, the largest first, equal ones in the order of the columns.
     Where none is positive (the base alone makes the alert) the largest one is named, so that there
@@ -39,40 +58,79 @@ def reason_codes(
         k: most reasons per row, at least 1.
 
     Raises:
-        ValueError: the shapes do not fit, or `k` is less than 1.
+        ValueError: the shapes do not fit, a contribution is not finite, or `k` is less than 1.
     """
     if k < 1:
         raise ValueError(f"k is {k}: an alert has at least one reason")
-    if contributions.shape != (rows.height, rows.width + 1):
+    if rows.width == 0 or contributions.shape != (rows.height, rows.width + 1):
         raise ValueError(
             f"contributions of shape {contributions.shape} for {rows.height} rows and "
-            f"{rows.width} features: expected one more column, the base"
+            f"{rows.width} features: expected one more column, the base, and at least one feature"
         )
+    if not np.isfinite(contributions).all():
+        raise ValueError(
+            "contributions are not finite, so that no feature can be named as the reason: "
+            "the estimator, or its input, is broken"
+        )
+    shares = contributions[:, :-1]
+    order = np.argsort(-shares, axis=1, kind="stable")[:, :k]
+    largest = np.take_along_axis(shares, order, axis=1)
     names = rows.columns
-    reasons = []
-    for values, shares in zip(rows.iter_rows(), contributions[:, :-1], strict=True):
-        order = np.argsort(-shares, kind="stable")
-        chosen = [i for i in order[:k] if shares[i] > 0] or [order[0]]
-        reasons.append([sentence(names[i], values[i], typical.get(names[i])) for i in chosen])
-    return reasons
+    usual = [_known(typical.get(name)) for name in names]
+    found = []
+    for values, columns, added in zip(
+        rows.iter_rows(), order.tolist(), largest.tolist(), strict=True
+    ):
+        count = max(1, sum(share > 0 for share in added))
+        found.append(
+            [
+                Reason(
+                    feature=names[i],
+                    value=_known(values[i]),
+                    typical=usual[i],
+                    contribution=share,
+                    sentence=sentence(names[i], values[i], usual[i]),
+                )
+                for i, share in zip(columns[:count], added[:count], strict=True)
+            ]
+        )
+    return found
+
+
+def reason_codes(
+    rows: pl.DataFrame,
+    contributions: npt.NDArray[Any],
+    typical: Mapping[str, Value],
+    k: int = 3,
+) -> list[list[str]]:
+    """The sentences of `reasons`, for where only text is kept; arguments and errors as there."""
+    return [[one.sentence for one in row] for row in reasons(rows, contributions, typical, k)]
 
 
 def sentence(name: str, value: Value, typical: Value = None) -> str:
-    """One feature's value in words, with the typical one where that helps.
+    """One feature's value in words, with the usual one where that helps.
 
+    Windows are rolling: "today" is the 24 hours that end with the transaction.
+
+    >>> sentence("payer_count_1d", 5.0, 1.2)
+    '5th transaction of the payer today; usual is 1.2'
     >>> sentence("payer_amount_ratio", 12.34)
     "amount is 12.3 times the payer's usual"
     >>> sentence("payee_risk_7d", 0.21, 0.0)
-    "payee's fraud rate over 7 days is 21 % (typical 0 %)"
+    "of the payee's transactions checked in 7 days, 21 % were frauds; usual is 0 %"
     >>> sentence("account_age", 3.0, 120.0)
-    'account_age = 3 (typical 120)'
+    'account_age = 3; usual is 120'
     """
-    known = None if isinstance(value, float) and math.isnan(value) else value
-    for pattern, say in _TEMPLATES:
-        match = pattern.fullmatch(name)
-        if match is not None:
-            return say(match, known, typical)
-    return f"{name} = {_number(known)}{_typically(typical)}"
+    value, typical = _known(value), _known(typical)
+    template = _template(name)
+    if template is None:
+        return f"{name} = {_number(value)}{_usually(value, typical)}"
+    match, say = template
+    return say(match, value, typical)
+
+
+def _known(value: Value) -> Value:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _number(value: Value) -> str:
@@ -80,13 +138,17 @@ def _number(value: Value) -> str:
         return "unknown"
     if isinstance(value, str):
         return value
+    if not math.isfinite(value):
+        return f"{value}"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.2g}"
+    if abs(value) < 1:
+        return f"{value:.2g}"
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def _percent(value: Value) -> str:
-    return f"{float(value) * 100:.3g} %" if isinstance(value, int | float) else _number(value)
+    return f"{value * 100:.3g} %" if isinstance(value, int | float) else _number(value)
 
 
 def _money(value: Value) -> str:
@@ -96,33 +158,80 @@ def _money(value: Value) -> str:
 def _duration(value: Value) -> str:
     if not isinstance(value, int | float):
         return _number(value)
-    for unit, seconds in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+    for unit, seconds in (("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0), ("second", 1.0)):
         if value >= seconds:
-            return f"{value / seconds:.1f} {unit}"
-    return f"{value:.0f} seconds"
+            shown = f"{value / seconds:.1f}".removesuffix(".0")
+            return f"{shown} {unit}{'' if shown == '1' else 's'}"
+    return "less than a second"
 
 
-def _typically(typical: Value, show: Callable[[Value], str] = _number) -> str:
-    return "" if typical is None else f" (typical {show(typical)})"
+def _ordinal(value: float) -> str:
+    number = int(value)
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    ending = "th" if number % 100 in (11, 12, 13) else endings.get(number % 10, "th")
+    return f"{number:,}{ending}"
 
 
-def _over(match: re.Match[str]) -> str:
-    return " over 1 day" if match["days"] == "1" else f" over {match['days']} days"
+def _usually(value: Value, typical: Value, show: _Show = _number) -> str:
+    if typical is None:
+        return ""
+    usual = show(typical)
+    return ", as usual" if show(value) == usual else f"; usual is {usual}"
 
 
-def _history(what: str, show: Callable[[Value], str] = _number) -> _Say:
+def _window(match: re.Match[str], before: str) -> str:
+    return "today" if match["days"] == "1" else f"{before} {match['days']} days"
+
+
+def _history(what: str, show: _Show = _number) -> _Say:
     def say(match: re.Match[str], value: Value, typical: Value) -> str:
-        subject = f"{match['entity']}'s {what}{_over(match)}"
-        return f"{subject} is {show(value)}{_typically(typical, show)}"
+        subject = f"{match['entity']}'s {what} {_window(match, 'over')}"
+        return f"{subject} is {show(value)}{_usually(value, typical, show)}"
 
     return say
 
 
-def _since_last(match: re.Match[str], value: Value, typical: Value) -> str:
+def _nth(match: re.Match[str], value: Value, typical: Value) -> str:
+    """A count that includes the transaction: which one of the window it is."""
+    entity, what = match["entity"], match.groupdict().get("other") or "transaction"
+    if not isinstance(value, int | float) or value < 1 or not float(value).is_integer():
+        return _history(f"number of {what}s")(match, value, typical)
+    whose = "" if (entity, what) == ("payer", "payee") else f" of the {entity}"
+    return f"{_ordinal(value)} {what}{whose} {_window(match, 'in')}{_usually(value, typical)}"
+
+
+def _risk(match: re.Match[str], value: Value, typical: Value) -> str:
+    """Labels come days after their transactions: a rate "of today" would be taken for today's."""
     if value is None:
-        return f"first transaction of the {match['entity']} in recent days"
-    before = f"{match['entity']}'s previous transaction was {_duration(value)} before"
-    return before + _typically(typical, _duration)
+        return f"share of frauds among the {match['entity']}'s checked transactions is unknown"
+    checked = f"of the {match['entity']}'s transactions checked {_window(match, 'in')}"
+    return f"{checked}, {_percent(value)} were frauds{_usually(value, typical, _percent)}"
+
+
+def _labels(what: str, happened: str) -> _Say:
+    """A count of labels that came in, with `what` as it is called in the singular."""
+
+    def say(match: re.Match[str], value: Value, typical: Value) -> str:
+        if value is None:
+            return f"how many {what}s of the {match['entity']} {happened} is unknown"
+        shown = f"{'no' if value == 0 else _number(value)} {what}{'' if value == 1 else 's'}"
+        came = f"{shown} of the {match['entity']} {happened} {_window(match, 'in')}"
+        return came + _usually(value, typical)
+
+    return say
+
+
+def _since(what: str, never: str) -> _Say:
+    """Seconds since something; `what` and `never` say whose by `{entity}`."""
+
+    def say(match: re.Match[str], value: Value, typical: Value) -> str:
+        entity = match["entity"]
+        if value is None:
+            return never.format(entity=entity)
+        usual = _usually(value, typical, _duration)
+        return f"{what.format(entity=entity)} {_duration(value)} before{usual}"
+
+    return say
 
 
 def _ratio(match: re.Match[str], value: Value, _: Value) -> str:
@@ -132,6 +241,29 @@ def _ratio(match: re.Match[str], value: Value, _: Value) -> str:
     return f"amount is {shown} times the {match['entity']}'s usual"
 
 
+def _over_max(match: re.Match[str], value: Value, _: Value) -> str:
+    largest = f"the {match['entity']}'s largest so far"
+    if not isinstance(value, int | float):
+        return f"no earlier amounts of the {match['entity']} to compare with"
+    if value > 1:
+        return f"amount is {value:.3g} times {largest}"
+    return f"amount is {_percent(value)} of {largest}" if value < 1 else f"amount equals {largest}"
+
+
+def _deviation(match: re.Match[str], value: Value, _: Value) -> str:
+    if not isinstance(value, int | float):
+        return f"too few earlier amounts of the {match['entity']} to compare with"
+    side = "below" if value < 0 else "above"
+    return f"amount is {abs(value):,.1f} standard deviations {side} the {match['entity']}'s mean"
+
+
+def _last_label(match: re.Match[str], value: Value, _: Value) -> str:
+    if value is None:
+        return f"no transaction of the {match['entity']} has been checked in recent days"
+    verdict = "a fraud" if value else "legitimate"
+    return f"{match['entity']}'s latest checked transaction was {verdict}"
+
+
 def _flag(yes: str, no: str) -> _Say:
     def say(match: re.Match[str], value: Value, _: Value) -> str:
         return f"{match[0]} is unknown" if value is None else yes if value else no
@@ -139,19 +271,34 @@ def _flag(yes: str, no: str) -> _Say:
     return say
 
 
-def _amount(_: re.Match[str], value: Value, typical: Value) -> str:
-    return f"amount is {_money(value)}{_typically(typical, _money)}"
+def _hour(_: re.Match[str], value: Value, typical: Value) -> str:
+    return f"it happened at {_number(value)} h UTC{_usually(value, typical)}"
 
 
+def _plainly(show: _Show) -> _Say:
+    def say(match: re.Match[str], value: Value, typical: Value) -> str:
+        return f"{match[0]} is {show(value)}{_usually(value, typical, show)}"
+
+    return say
+
+
+def _smallest_fraud(match: re.Match[str], value: Value, typical: Value) -> str:
+    if value is None:
+        return _NO_FRAUD.format(entity=match["entity"])
+    smallest = f"smallest recent fraud of the {match['entity']} was {_money(value)}"
+    return smallest + _usually(value, typical, _money)
+
+
+_NO_FRAUD: Final = "no fraud of the {entity} became known in recent days"
 _ENTITY = r"(?P<entity>payer|payee)"
 _WINDOW = r"_(?P<days>\d+)d"
 
 _TEMPLATES: Final[tuple[tuple[re.Pattern[str], _Say], ...]] = tuple(
     (re.compile(pattern), say)
     for pattern, say in (
-        (r"amount", _amount),
-        (r"hour", lambda _m, v, _t: f"it happened at {_number(v)} h UTC"),
-        (r"kind", lambda _m, v, t: f"kind is {_number(v)}{_typically(t)}"),
+        (r"amount", _plainly(_money)),
+        (r"kind", _plainly(_number)),
+        (r"hour", _hour),
         (r"is_night", _flag("it happened at night", "it happened by day")),
         (r"is_weekend", _flag("it happened on a weekend", "it happened on a weekday")),
         (
@@ -159,12 +306,42 @@ _TEMPLATES: Final[tuple[tuple[re.Pattern[str], _Say], ...]] = tuple(
             _flag("first payment to this payee in recent days", "payee was paid before"),
         ),
         (rf"{_ENTITY}_amount_ratio", _ratio),
-        (rf"{_ENTITY}_count{_WINDOW}", _history("number of transactions")),
+        (rf"{_ENTITY}_amount_deviation", _deviation),
+        (rf"{_ENTITY}_amount_over_max", _over_max),
+        (rf"{_ENTITY}_count{_WINDOW}", _nth),
+        (rf"{_ENTITY}_distinct_(?P<other>payee|payer)s{_WINDOW}", _nth),
         (rf"{_ENTITY}_sum_amount{_WINDOW}", _history("total amount", _money)),
         (rf"{_ENTITY}_mean_amount{_WINDOW}", _history("mean amount", _money)),
         (rf"{_ENTITY}_max_amount{_WINDOW}", _history("largest amount", _money)),
-        (rf"{_ENTITY}_risk{_WINDOW}", _history("fraud rate", _percent)),
-        (rf"{_ENTITY}_labelled_count{_WINDOW}", _history("number of checked transactions")),
-        (rf"{_ENTITY}_seconds_since_last", _since_last),
+        (rf"{_ENTITY}_risk{_WINDOW}", _risk),
+        (rf"{_ENTITY}_labelled_count{_WINDOW}", _labels("transaction", "came to be checked")),
+        (rf"{_ENTITY}_fraud_count{_WINDOW}", _labels("fraud", "became known")),
+        (rf"{_ENTITY}_last_label", _last_label),
+        (rf"{_ENTITY}_smallest_known_fraud", _smallest_fraud),
+        (
+            rf"{_ENTITY}_seconds_since_last",
+            _since(
+                "{entity}'s previous transaction was",
+                "first transaction of the {entity} in recent days",
+            ),
+        ),
+        (
+            rf"{_ENTITY}_seconds_since_known_fraud",
+            _since("{entity}'s latest fraud became known", _NO_FRAUD),
+        ),
+        (
+            rf"{_ENTITY}_seconds_since_first_known_fraud",
+            _since("{entity}'s first recent fraud became known", _NO_FRAUD),
+        ),
     )
 )
+
+
+@lru_cache(maxsize=1024)
+def _template(name: str) -> tuple[re.Match[str], _Say] | None:
+    """How to say a feature; remembered, as the same few names come with every alert."""
+    for pattern, say in _TEMPLATES:
+        match = pattern.fullmatch(name)
+        if match is not None:
+            return match, say
+    return None

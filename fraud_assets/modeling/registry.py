@@ -19,10 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from fraud_assets.modeling.baselines import Baselines
 from fraud_assets.modeling.bundle import (
     ModelIntegrityError,
     bundle_hash,
     load_bundle,
+    read_baselines,
     read_manifest,
 )
 from fraud_assets.modeling.scoring import FraudModel
@@ -127,11 +129,16 @@ class ModelRegistry:
             ModelNotFoundError: there is no such version.
             ModelIntegrityError: its files are not those that were registered.
         """
-        expected = self.describe(version).model_hash
-        folder = self.cache_dir / expected
-        if not folder.is_dir() or bundle_hash(folder) != expected:
-            self._download(version, folder)
-        return load_bundle(folder, expected, version=version, threads=threads)
+        folder = self._verified(version)
+        return load_bundle(folder, folder.name, version=version, threads=threads)
+
+    def baselines(self, version: str) -> Baselines:
+        """The simple methods that were fitted beside a version; raises as `load` does."""
+        return read_baselines(self._verified(version))
+
+    def annotate(self, version: str, description: str) -> None:
+        """Let the registry show `description` (Markdown, its model card) with a version."""
+        self._client.update_model_version(self.model_name, version, description)
 
     def set_alias(self, alias: Alias, version: str) -> None:
         """Let `alias` name `version`, and no other any more.
@@ -204,6 +211,14 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+    def _verified(self, version: str) -> Path:
+        """The folder of a version's files, named by their hash, which was just compared."""
+        expected = self.describe(version).model_hash
+        folder = self.cache_dir / expected
+        if not folder.is_dir() or bundle_hash(folder) != expected:
+            self._download(version, folder)
+        return folder
 
     def _download(self, version: str, folder: Path) -> None:
         from mlflow.artifacts import download_artifacts

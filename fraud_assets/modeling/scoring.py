@@ -16,7 +16,7 @@ import polars as pl
 from fraud_assets.modeling.calibration import Calibrator
 from fraud_assets.modeling.decision import ALERT, PASS, DecisionPolicy
 from fraud_assets.modeling.encoding import FeatureEncoder, MissingFeaturesError
-from fraud_assets.modeling.estimator import Estimator
+from fraud_assets.modeling.estimators import Estimator
 from fraud_assets.modeling.explain import reason_codes
 from fraud_assets.modeling.manifest import ModelManifest
 from fraud_assets.transactions.columns import (

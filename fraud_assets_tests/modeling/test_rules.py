@@ -39,7 +39,9 @@ def test_predictions_carry_the_rules_version_and_hash() -> None:
     assert found["model_hash"].to_list() == [rules.model_hash]
     assert found["decision"].to_list() == ["alert"]
     assert found["threshold"].to_list() == [0.4]
-    assert found["reasons"].to_list() == [["payee's fraud rate over 7 days is 50 %"]]
+    assert found["reasons"].to_list() == [
+        ["of the payee's transactions checked in 7 days, 50 % were frauds"]
+    ]
 
 
 def test_only_alerts_have_reasons_the_heaviest_first() -> None:

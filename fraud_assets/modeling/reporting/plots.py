@@ -1,6 +1,7 @@
 """Small pictures of an evaluation, as PNG bytes for metadata, model cards and reports.
 
-Drawing only: every number comes from `metrics` or is handed in. A picture is 500 pixels wide, at
+Drawing only: every number comes from `metrics` or is handed in. How a training went is drawn in
+`training_plots`, with the style and the `render` that stand here. A picture is 500 pixels wide, at
 most 40 kB, and the same bytes for the same input. No pyplot: its global figures outlive a run.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Final
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from fraud_assets.modeling import metrics
+from fraud_assets.modeling.slices import SliceEvaluation, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +61,7 @@ def precision_recall(
         axes.set(title="Precision and recall", xlabel="recall (share of frauds caught)")
         axes.set(ylabel="precision (share of alerts right)", xlim=(-0.02, 1.02), ylim=(0, 1.05))
         if not np.any(label):
-            _nothing(axes, "no frauds: not computable")
+            placeholder(axes, "no frauds: not computable")
             return
         share = float(np.mean(label))
         axes.axhline(share, color=QUIET, linestyle=":", label=f"chance ({share:.2%})")
@@ -81,9 +84,10 @@ def precision_recall(
                 axes.plot(caught, right, "o", color=colour, markersize=7, zorder=3)
         if alerts_per_day is not None and day is not None:
             axes.plot([], [], "o", color=QUIET, label=f"at {alerts_per_day} alerts a day")
-        axes.legend(loc="upper right")
+        # Below: a good model's curve fills the corner, a bad one's the other.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, borderaxespad=0.0)
 
-    return render(draw)
+    return render(draw, height=3.7)
 
 
 def reliability(label: Array, score: Array, bins: int = 20) -> bytes:
@@ -100,11 +104,12 @@ def reliability(label: Array, score: Array, bins: int = 20) -> bytes:
         found = _joined(metrics.reliability(label, score, bins), least_frauds=5.0)
         found = [one for one in found if one.observed > 0 and one.predicted > 0]
         if not found:
-            _nothing(axes, "too few frauds: not computable")
+            placeholder(axes, "too few frauds: not computable")
             return
         predicted = np.array([one.predicted for one in found])
         observed = np.array([one.observed for one in found])
-        low, high = _wilson(observed, np.array([one.rows for one in found]))
+        ends = [wilson_interval(round(one.observed * one.rows), one.rows, 0.95) for one in found]
+        low, high = np.array(ends, dtype=np.float64).T
         edge = 10 ** np.floor(np.log10(min(predicted.min(), low.min())))
         axes.set(xscale="log", yscale="log", xlim=(edge, 1.3), ylim=(edge, 1.3))
         axes.plot([edge, 1], [edge, 1], color=QUIET, linestyle=":", label="perfect")
@@ -138,7 +143,7 @@ def cost_curve(
         axes.set(ylabel="cost per day (losses and reviews)")
         truth, value = metrics.checked(label, score)
         if value.size == 0:
-            _nothing(axes, "no rows: not computable")
+            placeholder(axes, "no rows: not computable")
             return
         ends, order = metrics.tie_groups(value)
         lost = truth[order] * np.asarray(amount, dtype=np.float64)[order] * loss_share
@@ -155,7 +160,7 @@ def cost_curve(
             )
         axes.set(xscale="log", ylim=(0, top))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
-        axes.legend(loc="lower left")
+        axes.legend(loc="best")
 
     return render(draw)
 
@@ -196,11 +201,11 @@ def drift_bars(distances: Mapping[str, float], threshold: float, most: int = 12)
         axes.set(title=f"Drift: {over} of {len(distances)} columns")
         axes.set(xlabel="distance from the reference days")
         if not largest:
-            _nothing(axes, "no columns were compared")
+            placeholder(axes, "no columns were compared")
             return
         values = [value for _, value in largest]
         axes.barh(
-            [_short(name) for name, _ in largest],
+            [shortened(name) for name, _ in largest],
             values,
             color=[CHAMPION if value > threshold else CANDIDATE for value in values],
         )
@@ -211,6 +216,52 @@ def drift_bars(distances: Mapping[str, float], threshold: float, most: int = 12)
         axes.legend(loc="lower right")
 
     return render(draw, height=1.3 + 0.24 * max(len(largest), 4))
+
+
+def slice_bars(slices: Sequence[SliceEvaluation], overall: float | None = None) -> bytes:
+    """Recall of each slice with its interval and its counts, dimension by dimension.
+
+    A slice without frauds has no recall: it keeps its line and says so. With `overall`, a line
+    marks the recall over all rows.
+    """
+    shown = list(slices)[::-1]
+    breaks = [
+        at + 0.5
+        for at, (one, above) in enumerate(itertools.pairwise(shown))
+        if one.dimension != above.dimension
+    ]
+
+    def draw(axes: Axes) -> None:
+        whole = "" if overall is None else f" (all rows {overall:.0%}, dotted)"
+        axes.set(title=f"Recall by slice{whole}")
+        axes.set(xlabel="share of frauds caught, with its interval")
+        if not shown:
+            placeholder(axes, "no slices")
+            return
+        for at, one in enumerate(shown):
+            if one.recall is None:
+                axes.text(0.01, at, "no frauds: not computable", color=QUIET, va="center", size=7.5)
+                continue
+            axes.barh(at, one.recall, color=CANDIDATE, alpha=0.85, height=0.7)
+            if one.recall_low is not None and one.recall_high is not None:
+                around = [[one.recall - one.recall_low], [one.recall_high - one.recall]]
+                axes.errorbar(
+                    one.recall, at, xerr=np.clip(around, 0, None), color="black", capsize=2.5,
+                    elinewidth=1.0,
+                )  # fmt: skip
+            axes.text(1.02, at, f"{one.caught:,} of {one.positives:,}", va="center", size=8)
+        for between in breaks:
+            axes.axhline(between, color="#c8c8c8", linewidth=0.8)
+        if overall is not None:
+            axes.axvline(overall, color=QUIET, linestyle=":")
+        names = [shortened(f"{one.dimension.replace('_', ' ')}: {one.value}") for one in shown]
+        axes.set_yticks(range(len(shown)), names)
+        axes.tick_params(axis="y", labelsize=8, length=0)
+        axes.grid(visible=False, axis="y")
+        axes.set(xlim=(0, 1), ylim=(-0.6, len(shown) - 0.4))
+        axes.spines["bottom"].set_visible(False)
+
+    return render(draw, height=1.2 + 0.22 * max(len(shown), 4))
 
 
 def as_markdown_image(png: bytes, alt: str = "plot") -> str:
@@ -238,7 +289,8 @@ def render(draw: Callable[[Axes], None], *, width: float = 5.0, height: float = 
     return buffer.getvalue()
 
 
-def _nothing(axes: Axes, why: str) -> None:
+def placeholder(axes: Axes, why: str) -> None:
+    """Say why there is nothing to draw, in the middle of the axes."""
     axes.text(0.5, 0.5, why, ha="center", va="center", color=QUIET, transform=axes.transAxes)
 
 
@@ -248,7 +300,8 @@ def _thinned(x: Array, y: Array, points: int = 2000) -> tuple[Array, Array]:
     return x[keep], y[keep]
 
 
-def _short(name: str, longest: int = 28) -> str:
+def shortened(name: str, longest: int = 28) -> str:
+    """The name, cut where it would take the place of the picture."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
@@ -265,10 +318,3 @@ def _joined(
             joined.append(metrics.ReliabilityBin(rows, predicted / rows, frauds / rows))
             rows, predicted, frauds = 0, 0.0, 0.0
     return joined
-
-
-def _wilson(share: Array, rows: Array, z: float = 1.96) -> tuple[Array, Array]:
-    """Interval of a share (Wilson 1927), which stays above zero unlike the normal one."""
-    centre = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
-    half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
-    return centre - half, centre + half

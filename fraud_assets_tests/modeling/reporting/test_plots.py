@@ -5,10 +5,12 @@ import io
 from datetime import date, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
-from fraud_assets.modeling import plots
+from fraud_assets.modeling.reporting import plots
+from fraud_assets.modeling.slices import SliceEvaluation, evaluate_slices
 
 RNG = np.random.default_rng(0)
 ROWS = 6000
@@ -21,6 +23,26 @@ DAY = np.repeat(np.arange(6), ROWS // 6)
 DAYS = [date(2026, 1, 1) + timedelta(days=i) for i in range(12)]
 MONEY = {"review_cost": 5.0, "loss_share": 1.0, "days": 6}
 NONE, EMPTY = np.zeros(ROWS), np.array([])
+SLICES = evaluate_slices(
+    pl.DataFrame(
+        {
+            "day": [DAYS[i] for i in DAY],
+            "label": LABEL,
+            "score": SCORE,
+            "decision": np.where(SCORE > 0.2, "alert", "pass"),
+            "amount": AMOUNT,
+            "kind": RNG.choice(["TRANSFER", "CASH_OUT", "PAYMENT"], ROWS),
+            "is_new_payee": RNG.integers(0, 2, ROWS).astype(np.float32),
+            "scenario": [
+                "a scenario whose name is too long for it" if one else None for one in LABEL
+            ],
+        }
+    ),
+    samples=50,
+)
+NO_FRAUDS = SLICES[0].model_copy(
+    update={"positives": 0, "caught": 0, "recall": None, "recall_low": None, "recall_high": None}
+)
 
 PICTURES = {
     "precision_recall": lambda: plots.precision_recall(
@@ -32,7 +54,10 @@ PICTURES = {
         DAYS, [0.5, None, *[0.6] * 10], [0.4, None, *[0.5] * 10]
     ),
     "drift_bars": lambda: plots.drift_bars({f"column_{i}": i / 50 for i in range(20)}, 0.1),
+    "slice_bars": lambda: plots.slice_bars(SLICES, 0.5),
+    "slice_bars of many slices": lambda: plots.slice_bars(SLICES * 4),
 }
+BAR = "#3077b3"  # the candidate's colour at 85 % over white
 OF_NOTHING = {
     "precision_recall": lambda: plots.precision_recall(NONE, SCORE),
     "reliability": lambda: plots.reliability(EMPTY, EMPTY),
@@ -40,6 +65,8 @@ OF_NOTHING = {
     "cost_curve without rows": lambda: plots.cost_curve(EMPTY, EMPTY, EMPTY, **MONEY),
     "average_precision_by_day": lambda: plots.average_precision_by_day(DAYS[:1], [None]),
     "drift_bars": lambda: plots.drift_bars({}, 0.1),
+    "slice_bars": lambda: plots.slice_bars([]),
+    "slice_bars without frauds": lambda: plots.slice_bars([NO_FRAUDS]),
 }
 
 
@@ -47,6 +74,13 @@ def opened(png):
     image = Image.open(io.BytesIO(png))
     image.load()
     return image
+
+
+def painted(png, colour):
+    """Rows and columns of the pixels that have nearly this colour."""
+    picture = np.asarray(opened(png).convert("RGB")).astype(int)
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return np.nonzero(np.abs(picture - wanted).sum(axis=2) < 12)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -83,13 +117,41 @@ def test_drift_bars_are_sorted_whatever_the_order_of_the_columns():
 
 
 def test_the_largest_drift_is_on_top_and_in_the_warning_colour():
-    picture = np.asarray(opened(plots.drift_bars({"a": 0.05, "b": 0.2}, 0.1)).convert("RGB"))
+    png = plots.drift_bars({"a": 0.05, "b": 0.2}, 0.1)
 
-    def height(colour):
-        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        return np.flatnonzero(np.abs(picture.astype(int) - wanted).sum(axis=2) < 12).mean()
+    assert painted(png, plots.CHAMPION)[0].mean() < painted(png, plots.CANDIDATE)[0].mean()
 
-    assert height(plots.CHAMPION) < height(plots.CANDIDATE)
+
+def with_recall(recall: float) -> SliceEvaluation:
+    return SLICES[0].model_copy(
+        update={"recall": recall, "recall_low": recall / 2, "recall_high": (1 + recall) / 2}
+    )
+
+
+def test_slices_stand_from_top_to_bottom_with_bars_as_long_as_their_recall():
+    high, low = with_recall(0.9), with_recall(0.1)
+
+    upper, _ = painted(plots.slice_bars([high, low]), BAR)
+    lower, _ = painted(plots.slice_bars([low, high]), BAR)
+    assert upper.mean() < lower.mean()
+    assert upper.size == pytest.approx(lower.size, rel=0.05)
+    assert painted(plots.slice_bars([high]), BAR)[0].size > 5 * (
+        painted(plots.slice_bars([low]), BAR)[0].size
+    )
+
+
+def test_a_slice_without_frauds_has_no_bar_and_is_no_recall_of_zero():
+    nothing, zero = plots.slice_bars([NO_FRAUDS]), plots.slice_bars([with_recall(0.0)])
+
+    assert painted(nothing, BAR)[0].size == 0
+    assert nothing != zero
+
+
+def test_the_recall_over_all_rows_and_the_intervals_are_seen_in_the_picture():
+    bare = [one.model_copy(update={"recall_low": None, "recall_high": None}) for one in SLICES]
+
+    assert plots.slice_bars(SLICES) != plots.slice_bars(SLICES, 0.5)
+    assert plots.slice_bars(SLICES) != plots.slice_bars(bare)
 
 
 def test_a_markdown_image_holds_the_very_bytes():
