@@ -10,7 +10,8 @@ export DAGSTER_HOME := $(CURDIR)
 export OMP_WAIT_POLICY := PASSIVE
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo dev test test-fast check format bench bench-backfill clean
+.PHONY: help install demo dev test test-fast check format clean
+.PHONY: bench bench-backfill bench-handbook bench-paysim bench-training
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -49,10 +50,19 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-backfill ## Run all benchmarks
+bench: bench-backfill bench-training bench-handbook bench-paysim ## Run all benchmarks
 
 bench-backfill: install ## 6.3 million rows in 31 days, against the bare library calls
 	$(BIN)/python benchmarks/backfill.py
 
+bench-training: install ## A million rows, 200 trees, against bare xgboost.train
+	$(BIN)/python benchmarks/training.py
+
+bench-handbook: install ## The Handbook's tables, redone and beaten (HANDBOOK=/path/to/handbook_raw.parquet)
+	$(BIN)/python benchmarks/handbook.py $(if $(HANDBOOK),--data "$(HANDBOOK)")
+
+bench-paysim: install ## What PaySim's balances claim (PAYSIM=/path/to/paysim_log.csv)
+	$(BIN)/python benchmarks/paysim.py $(if $(PAYSIM),--data "$(PAYSIM)")
+
 clean: ## Remove the lake, the stores and the registry (not .venv)
-	rm -rf data/lake data/dagster data/mlflow data/cache data/*.db data/*.db-* data/clock.json data/simulation.png
+	rm -rf data/lake data/dagster data/mlflow data/cache data/studies data/*.db data/*.db-* data/clock.json data/simulation.png

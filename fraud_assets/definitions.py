@@ -37,7 +37,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         assets=[
             *build_transaction_assets(days, profile),
             *build_feature_assets(days, profile, features, threads),
-            *build_model_assets(days, profile, features, threads),
+            *build_model_assets(days, profile, features, threads, settings.studies_dir),
             *build_scoring_assets(days),
             *build_monitoring_assets(days, profile, features),
         ],

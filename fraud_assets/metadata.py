@@ -94,11 +94,15 @@ class ModelRecord(Record):
     version: str
     model_hash: str
     mlflow_run_id: str
+    estimator: str
     train_first_day: date
     train_last_day: date
     train_rows: int
     train_positives: int
     validation_average_precision: float | None
+    folds: int
+    fold_average_precision: float | None
+    fold_deviation: float | None
     threshold: float
     threshold_version: str
     trials: int
@@ -120,6 +124,8 @@ class EvaluationRecord(Record):
     ap_gain_low: float | None
     ap_gain_high: float | None
     cost_gain: float | None
+    cost_gain_low: float | None
+    cost_gain_high: float | None
     candidate_roc_auc: float | None
     candidate_card_precision: float | None
     champion_card_precision: float | None
@@ -131,6 +137,8 @@ class EvaluationRecord(Record):
     savings: float | None
     best_single_feature: str
     best_single_feature_auc: float | None
+    shuffled_label_auc: float | None
+    shuffled_auc_passed: bool | None
     latency_ms: float | None
     promote: bool
     reasons: str

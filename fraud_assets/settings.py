@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "cache"
 
     @property
+    def studies_dir(self) -> Path:
+        """Folder of the searches that are under way, to be resumed after a crash."""
+        return self.data_dir.resolve() / "studies"
+
+    @property
     def thread_count(self) -> int:
         """Threads to compute with: the setting, else the cores that this process may use."""
         return self.threads or len(os.sched_getaffinity(0))

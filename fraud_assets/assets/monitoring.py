@@ -20,7 +20,7 @@ from fraud_assets.assets import (
 from fraud_assets.assets.champion import ChampionInForce, champion_in_force
 from fraud_assets.assets.describe import table
 from fraud_assets.assets.label_history import LabelHistory
-from fraud_assets.assets.models import EVALUATION_FILE
+from fraud_assets.assets.models.setting import EVALUATION_FILE
 from fraud_assets.features.definitions import FeatureSet
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import DriftRecord, EvaluationRecord, PerformanceRecord
@@ -291,7 +291,7 @@ REALISED: Final = (
 
 
 def _picture(result: DriftResult, threshold: float) -> dg.MarkdownMetadataValue:
-    from fraud_assets.modeling.plots import as_markdown_image, drift_bars
+    from fraud_assets.modeling.reporting.plots import as_markdown_image, drift_bars
 
     distances = {c.column: c.value for c in result.columns if c.value is not None}
     return dg.MetadataValue.md(as_markdown_image(drift_bars(distances, threshold)))

@@ -102,7 +102,7 @@ def _top_alerts(predictions: pl.DataFrame) -> dict[str, dg.TableMetadataValue]:
             "payer_id",
             "amount",
             SCORE,
-            reasons=pl.col("reasons").list.join("; "),
+            reasons=pl.col("reasons").list.join(" · "),
         )
     )
     return table("top_alerts", alerts.to_dicts())

@@ -42,6 +42,7 @@ from fraud_assets.transactions.columns import (
     PAYER,
     TRANSACTION_ID,
 )
+from fraud_assets.transactions.profile import KnownFraudAspect
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -64,6 +65,13 @@ OF_LABELS: frozenset[MeasureKind] = frozenset(
 LARGEST: frozenset[MeasureKind] = frozenset({"max", "previous", "last_fraud", "last_legitimate"})
 SMALLEST: frozenset[MeasureKind] = frozenset({"first_fraud", "smallest_fraud"})
 """How totals of two stretches are joined: the larger, the smaller, else their sum."""
+
+OF_ASPECT: dict[KnownFraudAspect, tuple[MeasureKind, ...]] = {
+    "last_label": ("last_fraud", "last_legitimate"),
+    "last_fraud": ("last_fraud",),
+    "first_fraud": ("first_fraud",),
+    "smallest_fraud": ("smallest_fraud",),
+}
 
 
 @dataclass(frozen=True)
@@ -100,10 +108,8 @@ def measures_of(definition: FeatureDefinition) -> tuple[Measure, ...]:
             kinds = ("previous",)
         case DelayedRiskFeature(entity, window, _, aggregate=wanted):
             kinds = ("labelled", "frauds") if wanted == "risk" else ("labelled",)
-        case KnownFraudFeature(entity, window, aspect="last_label"):
-            kinds = ("last_fraud", "last_legitimate")
         case KnownFraudFeature(entity, window, aspect=aspect):
-            kinds = (aspect,)
+            kinds = OF_ASPECT[aspect]
         case NewPairFeature(window):
             return (Measure("previous", (PAYER, PAYEE), window),)
         case _:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from fraud_assets.modeling.plots import CANDIDATE, CHAMPION, QUIET, render
+from fraud_assets.modeling.reporting.plots import CANDIDATE, CHAMPION, QUIET, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

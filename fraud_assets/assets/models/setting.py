@@ -1,0 +1,73 @@
+"""What the three assets of the group share: the days that they read, and the files they leave."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+
+from fraud_assets.assets import FEATURES, LABELS, OWNERS
+from fraud_assets.features.definitions import FeatureSet
+from fraud_assets.modeling.splits import NotEnoughHistoryError, SplitPlan, days_looked_at
+from fraud_assets.partitions import SimulationDays, trailing_mapping
+from fraud_assets.transactions.profile import Profile
+
+CANDIDATE_FILE: Final = "candidate.json"
+EVALUATION_FILE: Final = "evaluation.json"
+EVALUATION_PAGE: Final = "evaluation.html"
+MODEL_CARD: Final = "model_card.md"
+PROMOTION_FILE: Final = "promotion.json"
+
+
+@dataclass(frozen=True)
+class ModelSetting:
+    """The installation, as far as the models depend on it."""
+
+    days: SimulationDays
+    profile: Profile
+    features: FeatureSet
+    threads: int
+    studies: Path
+
+    @property
+    def history(self) -> int:
+        """Days before a training day that it may read."""
+        return days_looked_at(self.profile.label_delay_days, self.profile.training)
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Arguments of every asset of the group."""
+        return {
+            "group_name": "models",
+            "owners": OWNERS,
+            "partitions_def": self.days.definition,
+            "backfill_policy": dg.BackfillPolicy.single_run(),
+            "code_version": "2",
+            "pool": "training",
+        }
+
+    @property
+    def data(self) -> list[dg.AssetDep]:
+        """The trailing days of features and labels."""
+        window = trailing_mapping(self.history)
+        return [
+            dg.AssetDep(FEATURES, partition_mapping=window),
+            dg.AssetDep(LABELS, partition_mapping=window),
+        ]
+
+    def split(self, day: date) -> SplitPlan:
+        """The days of a training as of `day`; fails without a retry where history is too short."""
+        try:
+            return SplitPlan.as_of(
+                day, self.profile.label_delay_days, self.profile.training, self.days.first_day
+            )
+        except NotEnoughHistoryError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def model_asset(**arguments: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # noqa: ANN401
+    """`dg.asset` as far as the type checker can follow arguments given as a dictionary."""
+    decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(**arguments)
+    return decorator
