@@ -42,6 +42,7 @@ def decide_promotion(
     *,
     latency_ms: float | None,
     champion: str = "champion",
+    shuffled_labels_predicted: bool = False,
 ) -> PromotionDecision:
     """Keep the champion unless the candidate is shown to be better, calibrated and fast.
 
@@ -51,7 +52,8 @@ def decide_promotion(
     frauds is asked of all rows and of those that the alert budget would review: a candidate with
     five times the log-odds that it should have, but right over all rows, passed the first and had
     a calibration error of .003 where one row in 200 was fraud. What could not be computed refuses.
-    Where there is no champion yet the rule set stands in for it, in the same way.
+    Where there is no champion yet the rule set stands in for it, in the same way. Whatever the
+    numbers, a candidate whose features predict shuffled labels is refused: the numbers are false.
 
     Args:
         comparison: candidate against champion, on days after both were fitted.
@@ -59,8 +61,12 @@ def decide_promotion(
         gate: the limits.
         latency_ms: the median of scoring one transaction, None if not measured.
         champion: what to call the champion in the reasons, such as "the rule set".
+        shuffled_labels_predicted: whether `leakage.shuffled_label_control` found a leak.
     """
     checks = list(_checks(comparison, candidate, gate, latency_ms, champion))
+    if shuffled_labels_predicted:
+        reason = "features see labels before they are known: shuffled labels can be predicted"
+        checks.append(GateCheck(name="leakage", passed=False, reason=reason))
     refusals = [check.reason for check in checks if not check.passed]
     ap, money = comparison.average_precision_gain, comparison.cost_gain_per_day
     return PromotionDecision(

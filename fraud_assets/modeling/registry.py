@@ -149,6 +149,11 @@ class ModelRegistry:
         self.describe(version)
         self._client.set_registered_model_alias(self.model_name, alias, version)
 
+    def remove_alias(self, alias: Alias) -> None:
+        """Let `alias` name no version; nothing happens where it names none."""
+        if self.version_by_alias(alias) is not None:
+            self._client.delete_registered_model_alias(self.model_name, alias)
+
     def version_by_alias(self, alias: Alias) -> str | None:
         """The version that `alias` names; None where it names none."""
         model = self._found(lambda client: client.get_registered_model(self.model_name))

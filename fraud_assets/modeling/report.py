@@ -38,7 +38,7 @@ from fraud_assets.transactions.profile import Profile
 class GateReport:
     """A candidate's report: both models' evaluations, their comparison, and the decision.
 
-    `baselines` and `control` are told, and do not decide: the gate compares with the champion.
+    `baselines` are told and do not decide: the gate compares with the champion.
     """
 
     champion_title: str
@@ -150,7 +150,7 @@ def judge_candidate(
         champion_title: what to call the champion in the reasons.
         baselines: simple methods fitted on the candidate's training days, judged beside it; None
             judges none.
-        control: of `leakage.shuffled_label_control`, passed through to the report.
+        control: of `leakage.shuffled_label_control`; one that failed refuses the candidate.
     """
     ours, theirs = (
         pl.concat([rows, model.score(rows)], how="horizontal") for model in (candidate, champion)
@@ -196,7 +196,12 @@ def judge_candidate(
         champion=evaluated(theirs),
         comparison=comparison,
         decision=decide_promotion(
-            comparison, evaluation, gate, latency_ms=latency, champion=champion_title
+            comparison,
+            evaluation,
+            gate,
+            latency_ms=latency,
+            champion=champion_title,
+            shuffled_labels_predicted=control is not None and control.passed is False,
         ),
         latency_ms=latency,
         best_single_feature=feature,

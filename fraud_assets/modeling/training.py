@@ -41,7 +41,7 @@ from fraud_assets.modeling.search.families import (
     forget_searches,
     search_families,
 )
-from fraud_assets.modeling.search.tuning import FoldRows, OnTrial
+from fraud_assets.modeling.search.tuning import FoldRows, OnTrial, margin_to_calibrate
 from fraud_assets.modeling.splits import FoldDays, SplitPlan
 from fraud_assets.transactions.columns import AMOUNT, DAY, LABEL, PAYER, SCORE
 from fraud_assets.transactions.profile import Profile, TrainingChoices
@@ -90,8 +90,9 @@ def train_candidate(
 ) -> Candidate:
     """Train one candidate from labelled rows.
 
-    The folds give the family, the parameters and the rounds, and the newest fold's model the
-    calibration and the threshold, on `split.validation_days`. The final model is refitted on
+    The folds give the family, the parameters and the rounds, and the newest fold the
+    calibration and the threshold, on `split.validation_days`, by a model of as many rounds as the
+    final one will have. The final model is refitted on
     `split.train_days`. The gate days are not read, even where `rows` holds them.
 
     Rows to be fitted on are thinned to `training.max_train_rows` and then rebalanced; validation
@@ -124,12 +125,12 @@ def train_candidate(
     training = profile.training
     monotone = column_directions(training.monotone, feature_names)
     rows = needed_columns(rows, feature_names)
-    choice, judged = _search(
+    choice, judged, margin = _search(
         rows, split, feature_names, training, known_by_day,
         threads=threads, monotone=monotone, on_trial=on_trial, study_folder=study_folder,
     )  # fmt: skip
     tuned, newest = choice.chosen, judged[-1]
-    margin, validation_rows = tuned.folds[-1].margin, newest.validation
+    validation_rows = newest.validation
     label = validation_rows.get_column(LABEL).to_numpy()
     calibrator = choose_calibrator(margin, label, day_numbers(validation_rows))
     score = calibrator.apply(margin)
@@ -241,8 +242,13 @@ def _search(
     monotone: Sequence[int] | None,
     on_trial: OnTrial | None,
     study_folder: Path | None,
-) -> tuple[FamilyChoice, list[JudgedFold]]:
-    """Search on the folds. Their matrices are gone when it returns, before the final fit."""
+) -> tuple[FamilyChoice, list[JudgedFold], npt.NDArray[Any]]:
+    """Search on the folds. Their matrices are gone when it returns, before the final fit.
+
+    Returns:
+        What was found, every fold as judged, and the margins to calibrate and to set the threshold
+        by.
+    """
     frames: list[tuple[FoldDays, int, int, pl.DataFrame]] = []
     searched: dict[int, FoldRows] = {}
     for place, days in enumerate(split.folds):
@@ -254,19 +260,24 @@ def _search(
             searched[place] = fold_rows(train, validation, feature_names, training)
         elif days is split.folds[-1]:
             raise NotEnoughLabelsError(f"cannot train as of {split.day}: {lacking}")
+    columns = [name for kind in feature_names for name in kind]
     choice = search_families(
         families_of(training),
         list(searched.values()),
         training,
         threads=threads,
         monotone=monotone,
-        feature_names=[name for kind in feature_names for name in kind],
+        feature_names=columns,
         on_trial=on_trial,
         study_folder=study_folder,
     )
+    margin = margin_to_calibrate(
+        choice.chosen, searched[len(split.folds) - 1], training,
+        threads=threads, monotone=monotone, feature_names=columns,
+    )  # fmt: skip
     margins = {place: fit.margin for place, fit in zip(searched, choice.chosen.folds, strict=True)}
     judged = [JudgedFold(*frame, margins.get(place)) for place, frame in enumerate(frames)]
-    return choice, judged
+    return choice, judged, margin
 
 
 def _sample(rows: pl.DataFrame, size: int, seed: int) -> pl.DataFrame:

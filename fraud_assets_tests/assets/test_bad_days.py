@@ -62,7 +62,7 @@ PROFILE: dict[str, Any] = {
     "validation": {"max_reject_share": 0.05, "duplicate_lookback_days": 5},
     "decision": {"alert_budget_per_day": 20, "review_cost": 1.0},
     "training": {
-        "window_days": 5, "validation_days": 1, "gate_days": 2, "min_train_positives": 5,
+        "window_days": 5, "validation_days": 2, "gate_days": 2, "min_train_positives": 5,
         "trials": 0, "max_rounds": 20,
     },
     "gate": {"min_positives": 2, "bootstrap_samples": 100, "max_latency_ms": 1000.0,

@@ -10,7 +10,6 @@ from fraud_assets.features.definitions import (
 )
 from fraud_assets.transactions.profile import Profile, load_profile, shipped_profiles
 
-
 HANDBOOK = {
     "amount", "is_weekend", "is_night",
     "payer_count_1d", "payer_mean_amount_1d", "payer_count_7d", "payer_mean_amount_7d",

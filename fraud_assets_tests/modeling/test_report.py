@@ -73,12 +73,18 @@ def test_the_candidate_is_compared_with_champion_and_baselines_on_the_same_rows(
     assert sum(report.confusion().values()) == gate_rows.height
 
 
-def test_baselines_and_control_are_told_and_do_not_decide(judge, report):
+def test_a_control_that_found_a_leak_refuses_the_candidate(judge):
     failed = CONTROL.model_copy(update={"roc_auc": 0.9, "passed": False})
-    for other in (judge(baselines=None), judge(control=failed)):
-        assert [c.passed for c in other.decision.checks if c.name != "latency"] == [
-            c.passed for c in report.decision.checks if c.name != "latency"
-        ]
+    decision = judge(control=failed).decision
+    assert not decision.promote
+    assert [c.passed for c in decision.checks if c.name == "leakage"] == [False]
+    assert "shuffled labels" in " ".join(decision.reasons)
+
+
+def test_baselines_are_told_and_do_not_decide(judge, report):
+    assert [c.passed for c in judge(baselines=None).decision.checks if c.name != "latency"] == [
+        c.passed for c in report.decision.checks if c.name != "latency"
+    ]
     bare = judge(baselines=None).document()
     assert (bare["baselines"], bare["control"]) == ([], None)
 

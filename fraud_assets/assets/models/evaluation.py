@@ -50,7 +50,7 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
         deps=[
             dg.AssetDep(MODEL),
             dg.AssetDep(VALIDATED, partition_mapping=history),
-            *setting.data,
+            *setting.data(setting.features.label_lookback_days),
         ],
         description=(
             "The candidate against the champion on the gate days, which neither has seen and "
@@ -120,7 +120,9 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
             record = _evaluation_record(report, trained.version, champion.version, split)
             records.append(record)
             alarms[day] = list(report.leakage_alarms)
-            files = _files(setting, report, record, candidate)
+            # Drawn once, for the page and for the UI: drawing takes longer than judging.
+            pictures = report.pictures(profile)
+            files = _files(setting, report, record, candidate, pictures)
             paths = {
                 name: lake.write_document(EVALUATION, day, name, text)
                 for name, text in files.items()
@@ -139,7 +141,7 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
                     "model_card": dg.MetadataValue.md(files[MODEL_CARD]),
                     "page": dg.MetadataValue.path(paths[EVALUATION_PAGE]),
                     "report": dg.MetadataValue.path(paths[EVALUATION_FILE]),
-                    **_pictures(report, setting),
+                    **_shown(pictures),
                 },
                 partition_key=day.isoformat(),
             )
@@ -172,7 +174,11 @@ def _control(setting: ModelSetting, split: SplitPlan, lake: Lake) -> ShuffledLab
 
 
 def _files(
-    setting: ModelSetting, report: GateReport, record: EvaluationRecord, candidate: FraudModel
+    setting: ModelSetting,
+    report: GateReport,
+    record: EvaluationRecord,
+    candidate: FraudModel,
+    pictures: dict[str, bytes],
 ) -> dict[str, str]:
     """The report as JSON, page and card, by file name."""
     from fraud_assets.modeling.reporting.card import model_card
@@ -190,7 +196,7 @@ def _files(
         EVALUATION_PAGE: evaluation_page(
             candidate.manifest,
             document,
-            report.pictures(setting.profile),
+            pictures,
             policy=candidate.policy,
             title=f"{MODEL} version {candidate.version}, as of {as_of}",
         ),
@@ -237,13 +243,10 @@ def _tables(report: GateReport, candidate: FraudModel) -> dict[str, Any]:
     }
 
 
-def _pictures(report: GateReport, setting: ModelSetting) -> dict[str, dg.MetadataValue[Any]]:
+def _shown(pictures: dict[str, bytes]) -> dict[str, dg.MetadataValue[Any]]:
     from fraud_assets.modeling.reporting.plots import as_markdown_image
 
-    return {
-        name: dg.MetadataValue.md(as_markdown_image(png))
-        for name, png in report.pictures(setting.profile).items()
-    }
+    return {name: dg.MetadataValue.md(as_markdown_image(png)) for name, png in pictures.items()}
 
 
 def _leakage_check(

@@ -16,6 +16,7 @@ from fraud_assets.assets.models.setting import (
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import EvaluationRecord, PromotionRecord
 from fraud_assets.modeling.registry import ModelRegistry
+from fraud_assets.modeling.rules import RuleSet
 from fraud_assets.partitions import run_days
 from fraud_assets.store.engine import PredictionStore
 
@@ -53,6 +54,17 @@ def build_champion_model(setting: ModelSetting) -> dg.AssetsDefinition:
         for day in run_days(context):
             report = lake.read_json(EVALUATION, day, EVALUATION_FILE)
             judged = EvaluationRecord.model_validate(report["record"])
+            in_force = champion_on(store, day)
+            version = in_force.version if in_force else RuleSet().version
+            if version != judged.champion_version:
+                # As when several days are evaluated in one run before any is promoted: the second
+                # would replace a champion with which it was never compared.
+                raise dg.Failure(
+                    f"{day}: the candidate was compared with {judged.champion_version}, and the "
+                    f"champion in force is {version} by now; materialise {EVALUATION} of {day} "
+                    "again, then this",
+                    allow_retries=False,
+                )
             decision = record(
                 store,
                 Promotion(
@@ -67,8 +79,10 @@ def build_champion_model(setting: ModelSetting) -> dg.AssetsDefinition:
                 ),
             )
             current = champion_on(store, date.max)
-            if current is not None:
+            if current is not None and current.version != RuleSet().version:
                 registry.set_alias("champion", current.version)
+            else:  # never promoted, or rolled back to the rules, which are no registered version
+                registry.remove_alias("champion")
             promotion = PromotionRecord(
                 action=decision.action,
                 version=decision.version,

@@ -43,18 +43,18 @@ class ModelSetting:
             "group_name": "models",
             "owners": OWNERS,
             "partitions_def": self.days.definition,
-            "backfill_policy": dg.BackfillPolicy.single_run(),
+            # A run a day, in order: a candidate is compared with what the day before promoted.
+            "backfill_policy": dg.BackfillPolicy.multi_run(1),
             "code_version": "2",
             "pool": "training",
         }
 
-    @property
-    def data(self) -> list[dg.AssetDep]:
-        """The trailing days of features and labels."""
-        window = trailing_mapping(self.history)
+    def data(self, label_lookback: int = 0) -> list[dg.AssetDep]:
+        """The trailing days of features, and of labels with `label_lookback` days more."""
+        window, told = self.history, self.history + label_lookback
         return [
-            dg.AssetDep(FEATURES, partition_mapping=window),
-            dg.AssetDep(LABELS, partition_mapping=window),
+            dg.AssetDep(FEATURES, partition_mapping=trailing_mapping(window)),
+            dg.AssetDep(LABELS, partition_mapping=trailing_mapping(told)),
         ]
 
     def split(self, day: date) -> SplitPlan:

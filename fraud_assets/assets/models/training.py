@@ -56,7 +56,7 @@ def build_fraud_model(setting: ModelSetting) -> dg.AssetsDefinition:
     @model_asset(
         key=MODEL,
         kinds={KINDS[setting.profile.training.estimator], "optuna", "mlflow"},
-        deps=setting.data,
+        deps=setting.data(),
         description=(
             "A candidate trained as of the day on labels that were known by its end: tuned on "
             "folds in time, calibrated and given its threshold on later days than it was fitted "

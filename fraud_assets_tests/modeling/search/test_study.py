@@ -41,7 +41,7 @@ def folds() -> list[FoldRows]:
 
 
 def choices(**others: Any) -> TrainingChoices:
-    given = {"trials": TRIALS, "max_rounds": 60, "timeout_seconds": 600.0, "seed": 4, **others}
+    given = {"trials": TRIALS, "max_rounds": 60, "timeout_seconds": 600.0, "seed": 7, **others}
     return TrainingChoices(**given)
 
 
