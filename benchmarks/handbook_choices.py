@@ -76,13 +76,11 @@ def fixed_score(train: pl.DataFrame, test: pl.DataFrame, features: Sequence[str]
 def feature_groups(rows: pl.DataFrame, profile: Profile, console: Console) -> dict[str, Any]:
     """What each group of the profile's features adds to the Handbook's fifteen."""
     extra = [n for n in FeatureSet.from_profile(profile).names if n not in HANDBOOK_FEATURES]
-    known = [n for n in extra if n.startswith("payee_") and "14d" not in n]
+    known = [n for n in extra if n.startswith("payee_")]
     own = [n for n in extra if n.startswith("payer_")]
-    windows = [n for n in extra if n not in known and n not in own]
     groups = {
         "the Handbook's 15, its training week": ((), WEEK),
         "the Handbook's 15, 60 trailing days": ((), 60),
-        "  + terminal risk over 14 days": (windows, 60),
         "  + largest amounts, ratio, 14 and 60 days of the payer": (own, 60),
         "  + known frauds of the terminal": (known, 60),
         "  + known frauds without their smallest amount": (

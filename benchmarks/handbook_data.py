@@ -58,6 +58,11 @@ class Fold:
 FOLDS = tuple(Fold(CHAPTER_3 + timedelta(days=WEEK * i)) for i in range(4))
 """The four test weeks of chapter 5, 8 August to 4 September."""
 
+LATER_FOLDS = tuple(Fold(CHAPTER_3 + timedelta(days=WEEK * i)) for i in range(4, 7))
+"""Three weeks more, 5 to 25 September: nothing in this project was chosen by looking at them."""
+
+LAST_DAY = date(2018, 9, 30)
+
 
 def read_handbook(path: Path, profile: Profile, last_day: date) -> History:
     """Every day up to `last_day`; nothing of the data may be quarantined."""

@@ -24,6 +24,10 @@ class MissingDayError(FileNotFoundError):
     """A day of an asset was asked for that has not been materialised."""
 
 
+class OtherColumnsError(ValueError):
+    """Days of one asset have different columns; the message names two of them and the remedy."""
+
+
 @dataclass(frozen=True)
 class WrittenDay:
     """What was written for one day."""
@@ -111,13 +115,24 @@ class Lake:
 
         Raises:
             MissingDayError: a day was never written; the message names the days and the remedy.
+            OtherColumnsError: the days were written with different columns.
         """
         wanted = list(days)
         missing = [day for day in wanted if not self.has_day(asset, day)]
         if missing or not wanted:
             raise MissingDayError(_missing(asset, missing, "not materialised"))
         frames = [self._read(self.path(asset, day), columns) for day in wanted]
-        return frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical_relaxed")
+        if len(frames) == 1:
+            return frames[0]
+        other = next((i for i, f in enumerate(frames) if f.columns != frames[-1].columns), None)
+        if other is not None:
+            old, new = frames[other].columns, frames[-1].columns
+            raise OtherColumnsError(
+                f"{asset} of {wanted[other]} and of {wanted[-1]} differ in the columns "
+                f"{', '.join(sorted({*old} ^ {*new})) or 'by order'}: the profile or the code has "
+                f"changed in between; materialise {asset} of the older days again"
+            )
+        return pl.concat(frames, how="vertical_relaxed")
 
     def read_existing(
         self, asset: str, days: Iterable[date], columns: Sequence[str] | None = None

@@ -5,7 +5,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from fraud_assets.lake import Lake, MissingDayError
+from fraud_assets.lake import Lake, MissingDayError, OtherColumnsError
 
 DAY = date(2025, 1, 2)
 NEXT = date(2025, 1, 3)
@@ -82,3 +82,13 @@ def test_documents_stand_beside_the_data(lake: Lake) -> None:
     assert lake.days("things", "facts.json") == [DAY]
     with pytest.raises(MissingDayError, match=r"facts.json not found"):
         lake.read_json("things", NEXT, "facts.json")
+
+
+def test_days_with_other_columns_are_told_apart_with_the_remedy(tmp_path):
+    lake = Lake(str(tmp_path))
+    older, newer = date(2026, 1, 1), date(2026, 1, 2)
+    lake.write_day("labels", older, pl.DataFrame({"id": ["a"]}))
+    lake.write_day("labels", newer, pl.DataFrame({"id": ["b"], "amount": [1.0]}))
+    with pytest.raises(OtherColumnsError, match=r"labels of 2026-01-01 .* amount.* again"):
+        lake.read_days("labels", [older, newer])
+    assert lake.read_days("labels", [older, newer], ["id"]).height == 2

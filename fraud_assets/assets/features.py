@@ -55,7 +55,7 @@ def build_feature_assets(
         kinds={"parquet", "polars"},
         partitions_def=days.definition,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version="1",
+        code_version="2",
         deps=[dg.AssetDep(VALIDATED, partition_mapping=trailing_mapping(label_lookback))],
         description=(
             "The labels that became known on the day, from the source's delay and from analysts. "
@@ -116,7 +116,7 @@ def build_feature_assets(
         kinds={"parquet", "duckdb", "ibis"},
         partitions_def=days.definition,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        code_version="1",
+        code_version="2",
         deps=[
             dg.AssetDep(VALIDATED, partition_mapping=trailing_mapping(lookback)),
             dg.AssetDep(LABELS, partition_mapping=trailing_mapping(features.label_lookback_days)),

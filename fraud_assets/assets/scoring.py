@@ -22,7 +22,7 @@ def build_scoring_assets(days: SimulationDays) -> list[dg.AssetsDefinition]:
         key=PREDICTIONS,
         group_name="scoring",
         owners=OWNERS,
-        kinds={"parquet", "xgboost", "sqlalchemy"},
+        kinds={"parquet", "python", "sqlalchemy"},
         partitions_def=days.definition,
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version="1",

@@ -18,6 +18,7 @@ from fraud_assets.transactions.columns import (
     DAY,
     EVENT_TIME,
     LABEL,
+    LABEL_KNOWN_AT,
     PAYER,
     SCENARIO,
     TRANSACTION_ID,
@@ -40,11 +41,14 @@ def labelled_rows(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> 
         as_of: the day at whose end the labels are looked at.
 
     Returns:
-        The columns of `features`, then `label` (Int8), `scenario` (Utf8, for evaluation only) and
-        `day` (Date, UTC).
+        The columns of `features`, then `label` (Int8), `scenario` (Utf8, for evaluation only),
+        `label_known_at` (UTC) and `day` (Date, UTC).
     """
     known = latest_labels(labels, as_of).select(
-        TRANSACTION_ID, pl.col(LABEL).cast(pl.Int8), pl.col(SCENARIO).cast(pl.String)
+        TRANSACTION_ID,
+        pl.col(LABEL).cast(pl.Int8),
+        pl.col(SCENARIO).cast(pl.String),
+        LABEL_KNOWN_AT,
     )
     return features.join(
         known, on=TRANSACTION_ID, how="inner", validate="1:1", maintain_order="left"
@@ -86,7 +90,10 @@ def known_fraud_payers(labels: pl.DataFrame, before_day: date) -> pl.Series:
 
 def known_payers_by_day(labels: pl.DataFrame, days: Iterable[date]) -> dict[date, pl.Series]:
     """`known_fraud_payers` for each of `days`."""
-    return {day: known_fraud_payers(labels, day) for day in days}
+    # Only what was ever called a fraud can mark a payer; the rest would be sorted for every day.
+    ever = labels.filter(pl.col(LABEL) == 1).select(TRANSACTION_ID).unique()
+    suspects = labels.join(ever, on=TRANSACTION_ID, how="semi", maintain_order="left")
+    return {day: known_fraud_payers(suspects, day) for day in days}
 
 
 def without_known_payers(frame: pl.DataFrame, known_by_day: KnownPayers | None) -> pl.DataFrame:

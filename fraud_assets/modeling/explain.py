@@ -2,7 +2,7 @@
 
 A reason is plain data, the same for a day's batch and for a service that answers one transaction:
 both come through `reasons`. There is one template per family of features; the names of the
-families are those of `features.definitions`. The contributions come from the estimator, which
+families are those of `features.declarations`. The contributions come from the estimator, which
 makes them add up to its margin. What is said is what raised the score, not what caused a fraud.
 """
 
@@ -29,7 +29,8 @@ class Reason:
     """One feature that raised a score: what it was, what is usual, and how much it added.
 
     `value` and `typical` are in the feature's own unit, None where missing or not known.
-    `contribution` is in log-odds: those of all features and the base add up to the margin.
+    `contribution` is on the margin's scale: log-odds for boosted trees and the logistic
+    regression, 4 (p - 1/2) for the forest. Those of all features and the base add up to the margin.
     """
 
     feature: str
@@ -193,11 +194,10 @@ def _history(what: str, show: _Show = _number) -> _Say:
 
 def _nth(match: re.Match[str], value: Value, typical: Value) -> str:
     """A count that includes the transaction: which one of the window it is."""
-    entity, what = match["entity"], match.groupdict().get("other") or "transaction"
     if not isinstance(value, int | float) or value < 1 or not float(value).is_integer():
-        return _history(f"number of {what}s")(match, value, typical)
-    whose = "" if (entity, what) == ("payer", "payee") else f" of the {entity}"
-    return f"{_ordinal(value)} {what}{whose} {_window(match, 'in')}{_usually(value, typical)}"
+        return _history("number of transactions")(match, value, typical)
+    which = f"{_ordinal(value)} transaction of the {match['entity']} {_window(match, 'in')}"
+    return which + _usually(value, typical)
 
 
 def _risk(match: re.Match[str], value: Value, typical: Value) -> str:
@@ -208,17 +208,12 @@ def _risk(match: re.Match[str], value: Value, typical: Value) -> str:
     return f"{checked}, {_percent(value)} were frauds{_usually(value, typical, _percent)}"
 
 
-def _labels(what: str, happened: str) -> _Say:
-    """A count of labels that came in, with `what` as it is called in the singular."""
-
-    def say(match: re.Match[str], value: Value, typical: Value) -> str:
-        if value is None:
-            return f"how many {what}s of the {match['entity']} {happened} is unknown"
-        shown = f"{'no' if value == 0 else _number(value)} {what}{'' if value == 1 else 's'}"
-        came = f"{shown} of the {match['entity']} {happened} {_window(match, 'in')}"
-        return came + _usually(value, typical)
-
-    return say
+def _labelled_count(match: re.Match[str], value: Value, typical: Value) -> str:
+    if value is None:
+        return f"how many transactions of the {match['entity']} came to be checked is unknown"
+    shown = f"{'no' if value == 0 else _number(value)} transaction{'' if value == 1 else 's'}"
+    came = f"{shown} of the {match['entity']} came to be checked {_window(match, 'in')}"
+    return came + _usually(value, typical)
 
 
 def _since(what: str, never: str) -> _Say:
@@ -239,22 +234,6 @@ def _ratio(match: re.Match[str], value: Value, _: Value) -> str:
         return f"no earlier amounts of the {match['entity']} to compare with"
     shown = f"{value:.1f}" if isinstance(value, int | float) else value
     return f"amount is {shown} times the {match['entity']}'s usual"
-
-
-def _over_max(match: re.Match[str], value: Value, _: Value) -> str:
-    largest = f"the {match['entity']}'s largest so far"
-    if not isinstance(value, int | float):
-        return f"no earlier amounts of the {match['entity']} to compare with"
-    if value > 1:
-        return f"amount is {value:.3g} times {largest}"
-    return f"amount is {_percent(value)} of {largest}" if value < 1 else f"amount equals {largest}"
-
-
-def _deviation(match: re.Match[str], value: Value, _: Value) -> str:
-    if not isinstance(value, int | float):
-        return f"too few earlier amounts of the {match['entity']} to compare with"
-    side = "below" if value < 0 else "above"
-    return f"amount is {abs(value):,.1f} standard deviations {side} the {match['entity']}'s mean"
 
 
 def _last_label(match: re.Match[str], value: Value, _: Value) -> str:
@@ -306,16 +285,12 @@ _TEMPLATES: Final[tuple[tuple[re.Pattern[str], _Say], ...]] = tuple(
             _flag("first payment to this payee in recent days", "payee was paid before"),
         ),
         (rf"{_ENTITY}_amount_ratio", _ratio),
-        (rf"{_ENTITY}_amount_deviation", _deviation),
-        (rf"{_ENTITY}_amount_over_max", _over_max),
         (rf"{_ENTITY}_count{_WINDOW}", _nth),
-        (rf"{_ENTITY}_distinct_(?P<other>payee|payer)s{_WINDOW}", _nth),
         (rf"{_ENTITY}_sum_amount{_WINDOW}", _history("total amount", _money)),
         (rf"{_ENTITY}_mean_amount{_WINDOW}", _history("mean amount", _money)),
         (rf"{_ENTITY}_max_amount{_WINDOW}", _history("largest amount", _money)),
         (rf"{_ENTITY}_risk{_WINDOW}", _risk),
-        (rf"{_ENTITY}_labelled_count{_WINDOW}", _labels("transaction", "came to be checked")),
-        (rf"{_ENTITY}_fraud_count{_WINDOW}", _labels("fraud", "became known")),
+        (rf"{_ENTITY}_labelled_count{_WINDOW}", _labelled_count),
         (rf"{_ENTITY}_last_label", _last_label),
         (rf"{_ENTITY}_smallest_known_fraud", _smallest_fraud),
         (

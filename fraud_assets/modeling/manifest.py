@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Self
+from importlib import metadata
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -126,6 +127,7 @@ class ModelManifest(BaseModel):
     rounds: int
     trials: int
     seed: int
+    training: dict[str, Any]
     imbalance: str
     monotone: dict[str, int]
     folds: tuple[FoldRecord, ...]
@@ -143,6 +145,21 @@ class ModelManifest(BaseModel):
     def feature_names(self) -> tuple[str, ...]:
         """Columns in the order of the model's matrix."""
         return tuple(self.features)
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what a model's bytes depend on."""
+    names = (
+        "fraud-assets", "imbalanced-learn", "lightgbm", "numpy", "optuna", "polars",
+        "scikit-learn", "xgboost-cpu", "xgboost",
+    )  # fmt: skip
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # xgboost comes under one of two names, the project may run from a checkout
+    return found
 
 
 def reference_window(

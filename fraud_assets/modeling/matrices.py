@@ -7,7 +7,7 @@ rule that stands here: rows that are fitted on are thinned and rebalanced, rows 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,7 @@ from fraud_assets.modeling.encoding import FeatureEncoder, fit_encoder
 from fraud_assets.modeling.estimators import LabelledMatrix
 from fraud_assets.modeling.imbalance import rebalanced
 from fraud_assets.modeling.search.tuning import FoldRows
-from fraud_assets.transactions.columns import AMOUNT, DAY, LABEL, PAYER
+from fraud_assets.transactions.columns import AMOUNT, DAY, LABEL, LABEL_KNOWN_AT, PAYER
 from fraud_assets.transactions.profile import TrainingChoices
 
 WATCHED_PART: Final = 4
@@ -31,13 +31,25 @@ FeatureNames = tuple[Sequence[str], Sequence[str]]
 
 def needed_columns(rows: pl.DataFrame, feature_names: FeatureNames) -> pl.DataFrame:
     """`rows` without what no model and no metric reads; every slice of days copies the columns."""
-    needed = {name for kind in feature_names for name in kind} | {AMOUNT, DAY, LABEL, PAYER}
+    needed = {name for kind in feature_names for name in kind}
+    needed |= {AMOUNT, DAY, LABEL, LABEL_KNOWN_AT, PAYER}
     return rows.select(name for name in rows.columns if name in needed)
 
 
 def of_days(rows: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
     """The rows of `days`, which are in order and without gaps."""
     return rows.filter(pl.col(DAY).is_between(days[0], days[-1]))
+
+
+def known_before(rows: pl.DataFrame, day: date) -> pl.DataFrame:
+    """The rows whose label (`label_known_at`) was known before `day` began (UTC).
+
+    A fold is trained as it would have been at the time. A label that came later, or was corrected
+    later, was unknown then. Rows without the column are taken to have been known.
+    """
+    if LABEL_KNOWN_AT not in rows.columns:
+        return rows
+    return rows.filter(pl.col(LABEL_KNOWN_AT) < datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 
 def day_numbers(rows: pl.DataFrame) -> npt.NDArray[np.int32]:

@@ -38,6 +38,12 @@ ARTIFACT_FOLDER: Final = "models"
 """Among a run's artefacts; one folder per hash in it, so that no version overwrites another."""
 
 
+MAX_DESCRIPTION: Final = 5_000
+"""Characters of MLflow's column for the description of a version."""
+
+CUT_NOTE: Final = "\n\n… The whole card is among the artefacts of the evaluation's run.\n"
+
+
 class ModelNotFoundError(LookupError):
     """The registry has no such version."""
 
@@ -137,7 +143,14 @@ class ModelRegistry:
         return read_baselines(self._verified(version))
 
     def annotate(self, version: str, description: str) -> None:
-        """Let the registry show `description` (Markdown, its model card) with a version."""
+        """Let the registry show `description` (Markdown, its model card) with a version.
+
+        A longer one than MLflow's column holds is cut at a line: SQLite would take it, PostgreSQL
+        refuses it.
+        """
+        if len(description) > MAX_DESCRIPTION:
+            kept = description[: MAX_DESCRIPTION - len(CUT_NOTE)].rsplit("\n", 1)[0]
+            description = kept + CUT_NOTE
         self._client.update_model_version(self.model_name, version, description)
 
     def set_alias(self, alias: Alias, version: str) -> None:

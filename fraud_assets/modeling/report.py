@@ -19,7 +19,7 @@ from fraud_assets.modeling.baselines import (
     Baselines,
     evaluate_baselines,
 )
-from fraud_assets.modeling.dataset import KnownPayers
+from fraud_assets.modeling.dataset import KnownPayers, without_known_payers
 from fraud_assets.modeling.evaluation import Comparison, Evaluation, compare, evaluate
 from fraud_assets.modeling.gate import PromotionDecision, decide_promotion
 from fraud_assets.modeling.latency import single_score_latency_ms
@@ -178,7 +178,7 @@ def judge_candidate(
         seed=seed,
     )
     latency = single_score_latency_ms(candidate, rows)
-    feature, area = best_single_feature_auc(rows, feature_names)
+    feature, area = best_single_feature_auc(without_known_payers(rows, known_by_day), feature_names)
     judged: tuple[BaselineEvaluation, ...] = ()
     if baselines is not None:
         judged = evaluate_baselines(
@@ -208,6 +208,6 @@ def judge_candidate(
         best_single_feature_auc=area,
         baselines=judged,
         control=control,
-        candidate_rows=ours,
-        champion_rows=theirs,
+        candidate_rows=without_known_payers(ours, known_by_day),
+        champion_rows=without_known_payers(theirs, known_by_day),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +23,18 @@ from fraud_assets.modeling.dataset import KnownPayers, without_known_payers
 from fraud_assets.modeling.decision import DecisionPolicy, choose_policy
 from fraud_assets.modeling.encoding import FeatureEncoder, Matrix, fit_encoder
 from fraud_assets.modeling.estimators import Estimator, make_estimator
-from fraud_assets.modeling.manifest import DayWindow, ModelManifest, reference_window
+from fraud_assets.modeling.manifest import (
+    DayWindow,
+    ModelManifest,
+    library_versions,
+    reference_window,
+)
 from fraud_assets.modeling.matrices import (
     FeatureNames,
     column_directions,
     day_numbers,
     fold_rows,
+    known_before,
     needed_columns,
     of_days,
     rows_to_fit,
@@ -38,7 +43,6 @@ from fraud_assets.modeling.prequential import JudgedFold, fold_records
 from fraud_assets.modeling.search.families import (
     FamilyChoice,
     families_of,
-    forget_searches,
     search_families,
 )
 from fraud_assets.modeling.search.tuning import FoldRows, OnTrial, margin_to_calibrate
@@ -112,8 +116,8 @@ def train_candidate(
         known_by_day: payers known to be compromised before each validation day, left out of it as
             they are at the gate; None leaves none out.
         study_folder: where the search is kept while it goes, a folder for this training alone: a
-            second call with the same data and choices goes on where the first was interrupted. A
-            finished training leaves nothing there, and no folder if it is empty.
+            second call with the same data and choices goes on where the first was interrupted. It
+            is the caller's to remove, by `families.forget_searches`, once the candidate is safe.
 
     Raises:
         NotEnoughLabelsError: fewer frauds than `training.min_train_positives` on the newest fold's
@@ -176,6 +180,7 @@ def train_candidate(
         rounds=tuned.rounds,
         trials=len(choice.trials),
         seed=training.seed,
+        training=training.model_dump(mode="json"),
         imbalance=training.imbalance,
         monotone=dict(training.monotone),
         folds=fold_records(
@@ -195,11 +200,9 @@ def train_candidate(
         policy_version=policy.version,
         metrics=_validation_metrics(validation_rows, score, policy, profile),
         typical_values=typical_values(train_rows, encoder),
-        versions=_versions(),
+        versions=library_versions(),
     )
     baselines = fit_baselines(train_rows, *feature_names, threads=threads, seed=training.seed)
-    if study_folder is not None:
-        forget_searches(study_folder)
     return Candidate(estimator, encoder, calibrator, policy, manifest, baselines, choice.trials)
 
 
@@ -252,7 +255,7 @@ def _search(
     frames: list[tuple[FoldDays, int, int, pl.DataFrame]] = []
     searched: dict[int, FoldRows] = {}
     for place, days in enumerate(split.folds):
-        train = of_days(rows, days.train_days)
+        train = known_before(of_days(rows, days.train_days), days.validation_days[0])
         validation = without_known_payers(of_days(rows, days.validation_days), known_by_day)
         frames.append((days, train.height, int(train.get_column(LABEL).sum()), validation))
         lacking = _lacking_labels(train, validation, days, training)
@@ -335,17 +338,3 @@ def _validation_metrics(
         "alert_recall": counts.recall,
         "savings": metrics.savings(label, amount, policy.alerts(score), *money),
     }
-
-
-def _versions() -> dict[str, str]:
-    names = (
-        "fraud-assets", "imbalanced-learn", "lightgbm", "numpy", "optuna", "polars",
-        "scikit-learn", "xgboost-cpu", "xgboost",
-    )  # fmt: skip
-    found: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # xgboost comes under one of two names, the project may run from a checkout
-    return found

@@ -15,15 +15,16 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Row, Select, insert, select
 
 from fraud_assets.store.engine import PredictionStore
-from fraud_assets.store.schema import labels, predictions
+from fraud_assets.store.schema import labels
 
 ANALYST: Final = "analyst"
 
@@ -46,6 +47,7 @@ FRAME_SCHEMA: Final = pl.Schema(
 _NUL: Final = r"^[^\x00]*$"  # PostgreSQL has no such character
 Text = Annotated[str, StringConstraints(pattern=_NUL)]
 Name = Annotated[str, StringConstraints(pattern=_NUL, strip_whitespace=True, min_length=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class LabelsRefusedError(ValueError):
@@ -57,7 +59,8 @@ class AnalystLabel(BaseModel):
 
     `label` is 1 for fraud and 0 for legitimate; `labelled_at` is when it became known; `source`
     is the channel through which it came; `event_order_us` is the transaction's order key, and its
-    event time stands in for it where the caller does not know it.
+    event time stands in for it where the caller does not know it. `amount` is the transaction's,
+    as the author gives it: it is not looked up anywhere, and stays null if none is given.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -67,6 +70,7 @@ class AnalystLabel(BaseModel):
     event_order_us: int | None = None
     payer_id: Text | None = None
     payee_id: Text | None = None
+    amount: Amount | None = None
     label: int
     labelled_at: AwareDatetime
     source: Name = ANALYST
@@ -100,7 +104,8 @@ def append_labels(
 
     Raises:
         LabelsRefusedError: a field is missing or unknown, the label is not 0 or 1, it was given
-            before the transaction happened, a time has no zone, or nobody signs it.
+            before the transaction happened, a time has no zone, the amount is negative or not
+            finite, or nobody signs it.
     """
     given = rows.iter_rows(named=True) if isinstance(rows, pl.DataFrame) else rows
     values = [_checked(position, row).model_dump() for position, row in enumerate(given)]
@@ -115,19 +120,15 @@ def labels_known_on(store: PredictionStore, day: date) -> pl.DataFrame:
 
     Returns:
         The columns of `FRAME_SCHEMA`: `label_source` is "analyst" and `scenario` null throughout;
-        `amount` is that of the transaction's prediction, null if it was never scored.
+        `amount` is what the label's author gave, null if nothing. Only the labels are read, never
+        the predictions: those are made later from this frame, and a replay would find others.
         Labels of one transaction at one instant keep the order in which they were appended.
     """
     start = datetime.combine(day, time.min, tzinfo=UTC)
     table = labels.c
-    amount = (
-        select(func.max(predictions.c.amount))
-        .where(predictions.c.transaction_id == table.transaction_id)
-        .scalar_subquery()
-    )
     return _fetch(
         store,
-        select(labels, amount.label("amount"))
+        select(labels)
         .where(table.labelled_at >= start, table.labelled_at < start + timedelta(days=1))
         .order_by(table.labelled_at, table.transaction_id, table.id),
     )

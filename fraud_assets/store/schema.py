@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD_REVISION: Final = "0001"
+HEAD_REVISION: Final = "0002"
 """The newest migration, repeated here so that an up-to-date store is opened without Alembic."""
 
 VERSION_TABLE: Final = "fraud_assets_version"
@@ -119,6 +119,7 @@ labels = Table(
     Column("source", Text, nullable=False),
     Column("author", Text, nullable=False),
     Column("note", Text),
+    Column("amount", Float(53)),
     CheckConstraint("label IN (0, 1)", name="labels_label_is_zero_or_one"),
     CheckConstraint("labelled_at >= event_time", name="labels_not_known_before_the_event"),
     CheckConstraint("author <> ''", name="labels_have_an_author"),

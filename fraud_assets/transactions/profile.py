@@ -149,10 +149,10 @@ Aggregate = Literal["count", "sum", "mean", "max"]
 
 
 class RiskFeatures(_Model):
-    """Delayed fraud risk of an entity: the share of frauds among labels that became known."""
+    """An entity's labels that became known: the share of frauds among them, and their number."""
 
     windows_days: list[WindowDays] = Field(min_length=1)
-    aggregates: list[Literal["risk", "labelled_count"]] = ["risk"]
+    aggregates: list[Literal["risk", "labelled_count"]] = Field(["risk"], min_length=1)
 
 
 KnownFraudAspect = Literal["last_label", "last_fraud", "first_fraud", "smallest_fraud"]
@@ -219,13 +219,16 @@ class TrainingChoices(_Model):
     gate_days: Annotated[int, Field(ge=2)] = 5
     min_train_positives: Annotated[int, Field(ge=1)] = 30
     trials: Annotated[int, Field(ge=0)] = 6
-    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """For machines that hang, not busy ones: a search that it cuts short depends on the machine."""
+
     max_rounds: Annotated[int, Field(ge=1)] = 400
     max_train_rows: Annotated[int, Field(ge=1)] = 5_000_000
     estimator: Literal["xgboost", "lightgbm", "random_forest", "logistic_regression", "auto"] = (
         "xgboost"
     )
-    """`auto` searches every family on the same folds and keeps the one with the best AP."""
+    """`auto` searches every family on the same folds, each with `trials` and its part of
+    `timeout_seconds`, and keeps the one with the best AP."""
 
     folds: Annotated[int, Field(ge=1, le=12)] = 3
     """Folds in time of the search, each `validation_days` earlier than the next. Where history is
@@ -243,6 +246,14 @@ class TrainingChoices(_Model):
 
     seed: int = 7
 
+    @model_validator(mode="after")
+    def _family_can_keep_directions(self) -> Self:
+        if self.monotone and self.estimator == "logistic_regression":
+            raise ValueError(
+                "a logistic regression cannot keep `monotone`: empty it, or choose another family"
+            )
+        return self
+
 
 class GateChoices(_Model):
     """When a challenger is allowed to replace the champion."""
@@ -254,7 +265,8 @@ class GateChoices(_Model):
     bootstrap_samples: Annotated[int, Field(ge=100)] = 1000
     max_calibration_error: Share = 0.05
     max_calibration_ratio: Annotated[float, Field(gt=1.0)] = 2.0
-    """Expected over observed frauds may be at most this, and at least its inverse. An absolute
+    """Expected over observed frauds may be at most this, and at least its inverse; among the rows
+    that the alert budget reviews at most this, and at least the inverse of its square. An absolute
     calibration error says little where one row in two hundred is fraud."""
 
     max_latency_ms: Annotated[float, Field(gt=0)] = 20.0

@@ -72,7 +72,7 @@ def test_a_clearly_better_candidate_is_promoted_with_all_its_numbers(good, poor)
     decision = verdict(good, poor)
     assert decision.promote
     assert failed(decision) == set()
-    assert len(decision.reasons) == len(decision.checks) == 6
+    assert len(decision.reasons) == len(decision.checks) == 7
     assert all(any(c.isdigit() for c in reason) for reason in decision.reasons)
     assert decision.numbers["ap_gain_low"] > 0
     assert f"{decision.numbers['ap_gain_low']:+.4g}" in " ".join(decision.reasons)
@@ -198,7 +198,7 @@ def stretched(rows, factor):
     return rows.with_columns(score=pl.Series(score), decision=pl.Series(decision))
 
 
-@pytest.mark.parametrize("factor", [0.3, 4.0])
+@pytest.mark.parametrize("factor", [0.1, 4.0])
 def test_a_candidate_that_is_right_on_average_only_is_refused(factor):
     rare = bank(level=-7.0, per_day=2_000, seed=8)
     poor = scored(rare, 3.0, 3)
@@ -206,9 +206,26 @@ def test_a_candidate_that_is_right_on_average_only_is_refused(factor):
     assert decision.numbers["expected_calibration_error"] < 0.01
     assert decision.numbers["calibration_ratio"] == pytest.approx(1.0, abs=0.01)
     assert failed(decision) == {"calibration_ratio_at_budget"}
-    assert not 0.5 <= decision.numbers["calibration_ratio_at_budget"] <= 2.0
-    assert "among the 20 most suspicious rows a day, outside 0.5 to 2" in decision.reasons[0]
+    assert not 0.25 <= decision.numbers["calibration_ratio_at_budget"] <= 2.0
+    assert "among the 20 most suspicious rows a day, outside 0.25 to 2" in decision.reasons[0]
     assert verdict(stretched(rare, 1.0), poor).promote
+
+
+def test_a_better_candidate_that_is_modest_about_what_is_reviewed_is_promoted():
+    rare = bank(level=-7.0, per_day=2_000, seed=8)
+    decision = verdict(stretched(rare, 0.5), scored(rare, 3.0, 3))
+    assert 0.25 < decision.numbers["calibration_ratio_at_budget"] < 0.5
+    assert decision.promote
+
+
+def test_a_better_ranking_that_alerts_nothing_is_refused_by_the_money_it_loses(good, poor):
+    silent = good.with_columns(decision=pl.lit("pass"))
+    alerting = poor.with_columns(
+        decision=pl.when(pl.col("label") == 1).then(pl.lit("alert")).otherwise(pl.lit("pass"))
+    )
+    decision = verdict(silent, alerting)
+    assert failed(decision) == {"cost"}
+    assert "a loss is shown" in decision.reasons[0]
 
 
 def test_without_a_fraud_among_the_most_suspicious_rows_nothing_is_promoted(good, poor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fraud_assets.modeling.matrices import (
     column_directions,
     day_numbers,
     fold_rows,
+    known_before,
     needed_columns,
     of_days,
     rows_to_fit,
@@ -138,3 +139,14 @@ def test_a_direction_of_something_else_than_a_numeric_feature_is_refused(name: s
 def test_an_absent_feature_is_named() -> None:
     with pytest.raises(MissingFeaturesError, match="risk"):
         fold_rows(frame().drop("risk"), frame(), NAMES, choices())
+
+
+def test_a_label_that_became_known_later_was_unknown_when_the_fold_was_judged():
+    noon = datetime(2026, 3, 5, 12, tzinfo=UTC)
+    rows = pl.DataFrame(
+        {"label": [0, 1, 1], "label_known_at": [noon, noon + timedelta(hours=12), noon]}
+    )
+    assert known_before(rows, date(2026, 3, 6)).height == 2
+    assert known_before(rows, date(2026, 3, 7)).height == 3
+    assert known_before(rows, date(2026, 3, 5)).is_empty()
+    assert known_before(rows.select("label"), date(2026, 3, 5)).height == 3

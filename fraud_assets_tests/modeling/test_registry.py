@@ -130,6 +130,31 @@ def test_aliases_name_one_version_at_a_time(
     assert registry.describe(first).aliases == ()
 
 
+def test_a_removed_alias_names_nothing_and_may_be_removed_again(
+    registry: ModelRegistry, bundle, run_id: str
+) -> None:
+    registry.set_alias("champion", registry.register(*bundle, run_id, {}))
+    registry.remove_alias("champion")
+    assert registry.version_by_alias("champion") is None
+    registry.remove_alias("champion")
+
+
+def test_a_card_longer_than_the_column_is_cut_at_a_line_and_says_so(
+    registry: ModelRegistry, store, bundle, run_id: str
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store[0])
+    version = registry.register(*bundle, run_id, {})
+    registry.annotate(version, "# Short")
+    assert client.get_model_version(registry.model_name, version).description == "# Short"
+    registry.annotate(version, "a line of a card\n" * 1_000)
+    shown = client.get_model_version(registry.model_name, version).description
+    assert len(shown) <= 5_000
+    assert shown.startswith("a line of a card\na line")
+    assert "a line of a card\n\n… The whole card" in shown
+
+
 def test_a_version_that_is_not_there_is_named(registry: ModelRegistry, bundle, run_id) -> None:
     with pytest.raises(ModelNotFoundError, match="has no version 1"):
         registry.load("1")

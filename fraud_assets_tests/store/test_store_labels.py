@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
@@ -57,15 +58,27 @@ def test_labels_come_back_on_the_day_they_became_known(store: PredictionStore) -
     assert event["event_order_us"] == int(event["event_time"].timestamp() * 1_000_000)
 
 
-def test_a_label_carries_the_amount_of_the_transaction_that_was_scored(
-    store: PredictionStore, day_frame
+def test_a_label_carries_the_amount_that_its_author_gave(store: PredictionStore) -> None:
+    given = {"a": 12.34, "b": 0.1 + 0.2, "c": 0.0, "d": 5, "e": None}
+    rows = [word(name, amount=amount) for name, amount in given.items()]
+    append_labels(store, [*rows, word("f")])
+    expected = given | {"f": None}
+    found = labels_known_on(store, DAY)
+    assert dict(found.select("transaction_id", "amount").iter_rows()) == expected
+    said = {name: [label.amount for label in label_history(store, name)] for name in expected}
+    assert said == {name: [amount] for name, amount in expected.items()}
+
+
+def test_scoring_a_transaction_does_not_change_its_labels(
+    store: PredictionStore, day_frame: Callable[..., pl.DataFrame]
 ) -> None:
     predictions = day_frame(DAY, 3)
+    scored = predictions["transaction_id"].to_list()
+    append_labels(store, [word(scored[1], amount=7.5), word(scored[2])])
+    before = labels_known_on(store, DAY)
     replace_day(store, DAY, predictions)
-    scored = predictions.row(2, named=True)
-    append_labels(store, [word(scored["transaction_id"]), word("never scored")])
-    amounts = dict(labels_known_on(store, DAY).select("transaction_id", "amount").iter_rows())
-    assert amounts == {scored["transaction_id"]: scored["amount"], "never scored": None}
+    assert labels_known_on(store, DAY).equals(before)
+    assert before["amount"].to_list() == [7.5, None]
 
 
 def test_a_day_without_labels_is_an_empty_frame_of_the_same_schema(store: PredictionStore) -> None:
@@ -111,6 +124,11 @@ def test_a_frame_of_labels_is_taken_and_times_of_other_zones_become_utc(
         ({"author": None}, "author"),
         ({"transaction_id": ""}, "transaction_id"),
         ({"note": "a\0b"}, "note"),
+        ({"amount": -0.01}, "amount"),
+        ({"amount": float("nan")}, "amount"),
+        ({"amount": float("inf")}, "amount"),
+        ({"amount": "5"}, "amount"),
+        ({"amount": True}, "amount"),
         ({"verdict": 1}, "verdict"),
     ],
 )
@@ -144,7 +162,7 @@ def test_the_database_refuses_the_roundabout_ways_too(store: PredictionStore) ->
         "TRUNCATE labels"
         if store.dialect == "postgresql"
         else "INSERT OR REPLACE INTO labels SELECT id, transaction_id, event_time, event_order_us, "
-        "payer_id, payee_id, 0, labelled_at, source, author, note FROM labels"
+        "payer_id, payee_id, 0, labelled_at, source, author, note, amount FROM labels"
     )
     with pytest.raises(DatabaseError, match="labels is append-only"), store.writing() as connection:
         connection.execute(text(roundabout))

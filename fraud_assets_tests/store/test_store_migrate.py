@@ -5,12 +5,15 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.exc import DatabaseError
 
 from fraud_assets.store.engine import (
     PredictionStore,
@@ -19,9 +22,16 @@ from fraud_assets.store.engine import (
     StoreUnavailableError,
     begin,
     open_engine,
+    read_revision,
     read_url,
 )
-from fraud_assets.store.migrate import known_revisions, migrate
+from fraud_assets.store.labels import (
+    AnalystLabel,
+    append_labels,
+    label_history,
+    labels_known_on,
+)
+from fraud_assets.store.migrate import _config, known_revisions, migrate
 from fraud_assets.store.predictions import counts_by_day
 from fraud_assets.store.promotions import history
 from fraud_assets.store.schema import HEAD_REVISION, VERSION_TABLE, metadata
@@ -107,19 +117,62 @@ def test_a_migration_that_fails_leaves_nothing_behind(
 
 
 def test_downgrading_to_nothing_and_back_works(store_url: str) -> None:
-    from alembic import command
-
-    from fraud_assets.store.migrate import _config
-
-    engine = open_engine(read_url(store_url))
-    with begin(engine) as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-    engine.dispose()
+    _move(store_url, "base")
     assert migrate(store_url) is True
     with PredictionStore(store_url) as store:
         assert history(store) == []
+
+
+def _move(url: str, revision: str) -> None:
+    """Bring a store up or down to a revision, as `migrate` does to the newest."""
+    engine = open_engine(read_url(url))
+    with begin(engine) as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        move = command.downgrade if read_revision(connection) else command.upgrade
+        move(config, revision)
+    engine.dispose()
+
+
+def test_labels_from_before_amounts_are_kept_and_have_none(empty_url: str) -> None:
+    _move(empty_url, "0001")
+    engine = open_engine(read_url(empty_url))
+    old = {column.name: column for column in metadata.tables["labels"].c if column.name != "amount"}
+    noon = datetime(2024, 3, 5, 12, tzinfo=UTC)
+    first = {
+        "transaction_id": "a",
+        "event_time": noon - timedelta(days=2),
+        "event_order_us": 77,
+        "payer_id": "p",
+        "payee_id": None,
+        "label": 1,
+        "labelled_at": noon,
+        "source": "analyst",
+        "author": "ada",
+        "note": "looks bad",
+    }
+    second = first | {"label": 0, "author": "bob", "event_order_us": None, "payee_id": "q"}
+    with begin(engine) as connection:
+        assert set(old) == {item["name"] for item in inspect(connection).get_columns("labels")}
+        connection.execute(insert(metadata.tables["labels"]), [first, second])
+        before = connection.execute(select(*old.values()).order_by(old["id"])).all()
+
+    assert migrate(empty_url) is True
+    with PredictionStore(empty_url) as store:
+        with store.reading() as connection:
+            assert connection.execute(select(*old.values()).order_by(old["id"])).all() == before
+        assert label_history(store, "a") == [AnalystLabel(**first), AnalystLabel(**second)]
+        append_labels(store, [first | {"author": "eve", "amount": 9.5}])
+        assert labels_known_on(store, noon.date())["amount"].to_list() == [None, None, 9.5]
+        with pytest.raises(DatabaseError, match="append-only"), store.writing() as connection:
+            connection.execute(text("UPDATE labels SET amount = 1"))
+
+    _move(empty_url, "0001")
+    with begin(engine) as connection:
+        kept = connection.execute(select(*old.values()).order_by(old["id"])).all()
+    assert kept[:2] == before
+    assert len(kept) == 3
+    engine.dispose()
 
 
 def test_a_store_without_tables_says_how_to_make_them(empty_url: str, tmp_path: Path) -> None:
@@ -138,10 +191,10 @@ def test_a_store_of_another_schema_is_refused_with_the_remedy(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("fraud_assets.store.schema.HEAD_REVISION", "0002")
+        patch.setattr("fraud_assets.store.schema.HEAD_REVISION", "0998")
         with (
             PredictionStore(store_url) as store,
-            pytest.raises(SchemaMismatchError, match=r"older than this code's 0002.*migrate"),
+            pytest.raises(SchemaMismatchError, match=r"older than this code's 0998.*migrate"),
         ):
             history(store)
     with PredictionStore(store_url) as store, store.writing() as connection:

@@ -153,7 +153,7 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
 
 
 def _control(setting: ModelSetting, split: SplitPlan, lake: Lake) -> ShuffledLabelControl:
-    """The shuffled-label control on the last days whose labels are mature, half of them each."""
+    """The shuffled-label control: learns from the validation days, judged on the gate days."""
     from fraud_assets.modeling.leakage import shuffled_label_control
 
     features, first = setting.features, split.validation_days[0]

@@ -57,6 +57,10 @@ class ModelSetting:
             dg.AssetDep(LABELS, partition_mapping=trailing_mapping(told)),
         ]
 
+    def study_folder(self, day: date) -> Path:
+        """Where the search of a day's training is kept: a journal belongs to one training."""
+        return self.studies / day.isoformat()
+
     def split(self, day: date) -> SplitPlan:
         """The days of a training as of `day`; fails without a retry where history is too short."""
         try:

@@ -72,6 +72,7 @@ def build_fraud_model(setting: ModelSetting) -> dg.AssetsDefinition:
         tracking: dg.ResourceParam[Tracking],
     ) -> None:
         from fraud_assets.modeling.bundle import save_bundle
+        from fraud_assets.modeling.search.families import forget_searches
 
         profile = config.applied_to(setting.profile)
         for day in run_days(context):
@@ -92,6 +93,7 @@ def build_fraud_model(setting: ModelSetting) -> dg.AssetsDefinition:
             seconds = round(time.perf_counter() - started, 3)
             record = _record(candidate, version, model_hash, mlflow_run, seconds)
             lake.write_document(MODEL, day, CANDIDATE_FILE, record.model_dump_json(indent=1))
+            forget_searches(setting.study_folder(day))  # not before the candidate is safe
             context.add_asset_metadata(
                 {**record.to_dagster(), **_details(candidate, split, pictures)},
                 partition_key=day.isoformat(),
@@ -120,8 +122,7 @@ def _trained(
             lookback_days=setting.features.lookback_days,
             history_start=setting.days.first_day,
             known_by_day=known_payers_by_day(labels, validation),
-            # One per day: a journal belongs to one training, and goes when that is done.
-            study_folder=setting.studies / day.isoformat(),
+            study_folder=setting.study_folder(day),
         )
     except NotEnoughLabelsError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -169,7 +170,7 @@ def _record(
         train_rows=found.train_rows,
         train_positives=found.train_positives,
         validation_average_precision=found.metrics["average_precision"],
-        folds=len(found.folds),
+        folds=sum(one.average_precision is not None for one in found.folds),
         fold_average_precision=found.fold_average_precision,
         fold_deviation=found.fold_deviation,
         threshold=candidate.policy.threshold,

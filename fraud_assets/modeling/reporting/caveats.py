@@ -55,7 +55,7 @@ FEEDBACK_SHARE: Final = 0.25
 """Of what moves the score: so much from earlier labels closes a loop from alerts to labels."""
 
 _FROM_LABELS: Final = re.compile(
-    r"(payer|payee)_(risk_\d+d|labelled_count_\d+d|fraud_count_\d+d|last_label"
+    r"(payer|payee)_(risk_\d+d|labelled_count_\d+d|last_label"
     r"|seconds_since_(first_)?known_fraud|smallest_known_fraud)"
 )
 

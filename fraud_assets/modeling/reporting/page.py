@@ -27,9 +27,6 @@ CAPTIONS: Final = {
     "cost_curve": "What a day costs at each threshold, losses and reviews.",
     "by_day": "Average precision of each gate day.",
     "slices": "Share of frauds caught in each slice.",
-    "search_history": "Mean average precision of each trial of the search.",
-    "feature_importance": "Share of each feature in what moves the score.",
-    "param_importance": "Share of each parameter in how trials differed.",
 }
 
 

@@ -58,7 +58,7 @@ def search_families(
 ) -> FamilyChoice:
     """Tune every family in `names` on the same folds, and choose by the mean AP over them.
 
-    Trials and seconds of `training` are parted equally, with at least one trial for each family.
+    Every family has `training.trials`, and an equal part of the seconds.
     Of equal families the earlier one is taken. Families that cannot keep `monotone` are left out,
     and the table says so.
 
@@ -89,12 +89,7 @@ def search_families(
             f"{', '.join(names)} cannot keep monotone constraints: empty training.monotone, or set "
             f"training.estimator to {', '.join(keeping)} or {AUTO}"
         )
-    share = training.model_copy(
-        update={
-            "trials": training.trials // len(able),
-            "timeout_seconds": training.timeout_seconds / len(able),
-        }
-    )
+    share = training.model_copy(update={"timeout_seconds": training.timeout_seconds / len(able)})
     found: dict[str, TuningResult] = {}
     trials: list[dict[str, Any]] = []
     for name in able:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fraud_assets.modeling.estimators import Estimator, LabelledMatrix
+from fraud_assets.modeling.manifest import library_versions
 
 
 def open_study(path: Path | None, name: str | None) -> Any:  # noqa: ANN401  optuna is untyped
@@ -79,7 +79,7 @@ def fingerprint(
         "family": estimator.name,
         "defaults": estimator.defaults,
         "space": space,
-        "optuna": metadata.version("optuna"),
+        "versions": library_versions(),
         **choices,
     }
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())

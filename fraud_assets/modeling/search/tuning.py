@@ -209,7 +209,7 @@ def margin_to_calibrate(
 
 
 def _chosen(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The best trial, if it beats the defaults by more than chance; else the defaults.
+    """The best of the trials that beat the defaults by more than chance; else the defaults.
 
     That is, by more than one standard error of the paired differences over the folds, as in the
     one-standard-error rule of Breiman et al. 1984. The best of many trials on few days is best by
@@ -218,15 +218,14 @@ def _chosen(trials: Sequence[dict[str, Any]]) -> dict[str, Any]:
     taken.
     """
     defaults = trials[0]  # never pruned
-    best = max(
-        (trial for trial in trials if trial["state"] == "complete"),
-        key=lambda trial: trial["average_precision"],
-    )
-    gains = np.subtract(best["fold_average_precisions"], defaults["fold_average_precisions"])
-    if gains.size < 2:
-        return best
-    error = float(np.std(gains, ddof=1)) / np.sqrt(gains.size)
-    return best if float(np.mean(gains)) > error else defaults
+
+    def is_better(trial: dict[str, Any]) -> bool:
+        gains = np.subtract(trial["fold_average_precisions"], defaults["fold_average_precisions"])
+        error = np.std(gains, ddof=1) / np.sqrt(gains.size) if gains.size > 1 else 0.0
+        return bool(np.mean(gains) > error)
+
+    rivals = [trial for trial in trials[1:] if trial["state"] == "complete" and is_better(trial)]
+    return max(rivals, key=lambda trial: trial["average_precision"], default=defaults)
 
 
 def _finished(study: Any) -> list[dict[str, Any]]:  # noqa: ANN401  optuna is untyped

@@ -197,6 +197,8 @@ def test_how_to_reproduce_it_names_day_seed_and_libraries(card):
 
     assert "--select fraud_model --partition 2025-03-23" in text
     assert "seed 7" in text
+    assert "`manifest.json` (`training`)" in text
+    assert "the same choices, profile, data and versions" in text
     assert "| xgboost-cpu | 3.2.0 |" in text
 
 

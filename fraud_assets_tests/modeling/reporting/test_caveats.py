@@ -183,7 +183,7 @@ def test_a_threshold_that_alerts_nothing_is_an_alarm(warned):
     ("shares", "words"),
     [
         ({"amount": 0.5, "kind": 0.5}, "50% of what moves the score comes from amount"),
-        ({"payee_fraud_count_7d": 0.2, "payer_last_label": 0.1, "kind": 0.3, "amount": 0.4},
+        ({"payee_labelled_count_7d": 0.2, "payer_last_label": 0.1, "kind": 0.3, "amount": 0.4},
          "30% of what moves the score comes from earlier labels"),
         ({"payee_seconds_since_first_known_fraud": 0.3, "kind": 0.35, "amount": 0.35},
          "30% of what moves the score comes from earlier labels"),

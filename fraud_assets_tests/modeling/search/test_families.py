@@ -41,7 +41,7 @@ def folds(*, linear: bool, count: int = 2) -> list[FoldRows]:
 
 
 def choices(**others: Any) -> TrainingChoices:
-    given = {"trials": 4, "max_rounds": 30, "timeout_seconds": 600.0, "seed": 5, **others}
+    given = {"trials": 1, "max_rounds": 30, "timeout_seconds": 600.0, "seed": 5, **others}
     return TrainingChoices(**given)
 
 
@@ -83,12 +83,10 @@ def test_the_table_has_every_family_in_order_and_marks_the_best(crossed: FamilyC
         assert (row.folds, row.note) == (2, "")
 
 
-def test_every_family_has_an_equal_part_of_the_trials_and_at_least_one(
-    crossed: FamilyChoice,
-) -> None:
-    assert {row.trials for row in crossed.table} == {1}  # four trials for four families
+def test_every_family_has_all_the_trials(crossed: FamilyChoice) -> None:
+    assert {row.trials for row in crossed.table} == {1}
 
-    more = search_families(ALL, folds(linear=True), choices(trials=9), threads=1)
+    more = search_families(ALL, folds(linear=True), choices(trials=2), threads=1)
 
     assert {row.trials for row in more.table} == {2}
 
@@ -117,7 +115,7 @@ def test_one_family_is_the_same_search_as_without_the_others() -> None:
 
     assert alone.chosen.params == tuned.params
     assert alone.chosen.average_precision == tuned.average_precision
-    assert len(alone.trials) == 4
+    assert len(alone.trials) == 1
     assert [row.chosen for row in alone.table] == [True]
 
 

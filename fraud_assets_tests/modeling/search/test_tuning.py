@@ -70,7 +70,7 @@ def test_a_search_is_never_worse_than_the_defaults_and_starts_with_them() -> Non
         # The second beats the defaults on both folds alike, the others on one by luck.
         ([[0.50, 0.60], [0.53, 0.63]], 1),
         ([[0.50, 0.60], [0.60, 0.58]], 0),
-        ([[0.50, 0.60], [0.60, 0.58], [0.53, 0.63]], 0),
+        ([[0.50, 0.60], [0.62, 0.58], [0.53, 0.63]], 2),
         ([[0.50, 0.60], [0.40, 0.70]], 0),
         # One fold has no standard error.
         ([[0.50], [0.51]], 1),
