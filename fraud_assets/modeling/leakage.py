@@ -47,7 +47,7 @@ ALARMING_AUC: Final = 0.97
 """A single feature that ranks frauds this well is an alarm, not a success."""
 
 ALARMING_AVERAGE_PRECISION: Final = 0.9
-"""Fraud is not that easy. On a PaySim log the balances lift a model from .67 to .91, and none of
+"""Fraud is not that easy. On a PaySim log the balances lift a model from .78 to .92, and none of
 them alone has an AUC of more than .96."""
 
 ALARMING_RULE_AVERAGE_PRECISION: Final = 0.6
