@@ -253,16 +253,23 @@ def _leakage_check(
     records: list[EvaluationRecord], alarms: dict[date, list[LeakageAlarm]]
 ) -> dg.AssetCheckResult:
     found = _told(alarms, ("single feature", "one rule", "average precision"))
-    best = {r.best_single_feature: r.best_single_feature_auc for r in records}
+    areas = {r.best_single_feature: r.best_single_feature_auc for r in records}
+    measured = {
+        "best_single_feature_auc": [r.best_single_feature_auc for r in records],
+        "average_precision": [r.candidate_average_precision for r in records],
+    }
+    highest = {
+        name: max(value for value in values if value is not None)
+        for name, values in measured.items()
+        if any(value is not None for value in values)
+    }
     return dg.AssetCheckResult(
         check_name=LEAKAGE_CHECK,
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "limit": ALARMING_AUC,
-            "one_rule_limit": ALARMING_RULE_AVERAGE_PRECISION,
-            "average_precision_limit": ALARMING_AVERAGE_PRECISION,
-            "best_single_features": {k: v for k, v in best.items() if v is not None},
+            **highest,  # plotted over the runs; the limits stand in the description
+            "best_single_features": {k: v for k, v in areas.items() if v is not None},
         },
         description=found,
     )
