@@ -49,6 +49,7 @@ def labels(values=LABELS, *, known=NOON + timedelta(days=2), ids=None, payers=No
             "event_order_us": list(range(n)),
             "payer_id": payers or [f"c{i}" for i in range(n)],
             "payee_id": [None] * n,
+            "amount": [10.0] * n,
             "label": values,
             "label_known_at": [known] * n,
             "label_source": ["source"] * n,
