@@ -33,7 +33,7 @@ from handbook_chapters import chapter_3, chapter_5
 from handbook_choices import families, feature_groups, imbalance
 from handbook_data import LAST_DAY, read_handbook
 from handbook_leaks import leaks
-from rich.console import Console
+from terminal import terminal
 
 from fraud_assets.features.definitions import FeatureSet
 from fraud_assets.transactions.columns import LABEL
@@ -55,9 +55,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="of each search; the profile's if left out")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=150)  # a log is not folded at 80 columns
+    console = terminal()
     if not given.data.is_file():
         parser.exit(2, f"{given.data}: no such file; give the Handbook's raw data with --data\n")
     profile = load_profile("cards")

@@ -30,6 +30,7 @@ import polars as pl
 from history import History
 from rich.console import Console
 from rich.table import Table
+from terminal import terminal
 
 from fraud_assets.features.definitions import FeatureSet
 from fraud_assets.modeling.bundle import load_bundle, read_baselines, save_bundle
@@ -183,9 +184,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=6_300_000, help="of the simulation")
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=150)  # a log is not folded at 80 columns
+    console = terminal()
     if not given.data.is_file():
         parser.exit(2, f"{given.data}: no such file; give a PaySim log with --data\n")
     threads = len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""Column schemas and small tables for the UI, made from what the domain already says."""
+"""Column schemas, small tables and pictures for the UI, made from what the domain already says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from fraud_assets.features.definitions import FeatureSet
+from fraud_assets.modeling.manifest import FoldRecord
 from fraud_assets.transactions.profile import Profile
 
 
@@ -74,6 +75,23 @@ def table(
         ),
     )
     return {key: shown}
+
+
+def fold_table(key: str, folds: Sequence[FoldRecord]) -> dict[str, dg.TableMetadataValue]:
+    """Metadata `{key: table}` of the folds, a row each in the order given; see `table`."""
+    rows = [
+        {"trained on": one.train_window, "judged on": one.validation_window}
+        | one.model_dump(exclude={"train_window", "validation_window"})
+        for one in folds
+    ]
+    return table(key, rows)
+
+
+def pictures(pngs: Mapping[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Metadata `{name: picture}` of PNG files by name; the UI shows them in place."""
+    from fraud_assets.modeling.reporting.plots import as_markdown_image
+
+    return {name: dg.MetadataValue.md(as_markdown_image(png)) for name, png in pngs.items()}
 
 
 def _cell(value: object) -> str | int | float | bool:

@@ -7,7 +7,7 @@ are judged beside it on the gate days. They never score in service: the fallback
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -235,6 +235,11 @@ def evaluate_baselines(
             )
         )
     return tuple(found)
+
+
+def rule_average_precision(judged: Iterable[BaselineEvaluation]) -> float | None:
+    """Average precision of the one rule on the gate days; None: not judged, or not computable."""
+    return next((one.average_precision for one in judged if one.name == ONE_RULE), None)
 
 
 def _best_rule(rows: LabelledMatrix, numeric: Sequence[str]) -> OneRule | None:

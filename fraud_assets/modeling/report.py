@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 
 from fraud_assets.modeling.baselines import (
-    ONE_RULE,
     BaselineEvaluation,
     Baselines,
     evaluate_baselines,
+    rule_average_precision,
 )
 from fraud_assets.modeling.dataset import KnownPayers, without_known_payers
 from fraud_assets.modeling.evaluation import Comparison, Evaluation, compare, evaluate
@@ -60,9 +60,7 @@ class GateReport:
         return leakage_alarms(
             best_single_feature=self.best_single_feature,
             best_single_feature_auc=self.best_single_feature_auc,
-            rule_average_precision=next(
-                (one.average_precision for one in self.baselines if one.name == ONE_RULE), None
-            ),
+            rule_average_precision=rule_average_precision(self.baselines),
             average_precision=self.candidate.average_precision.estimate,
             control=self.control,
         )

@@ -9,7 +9,7 @@ import dagster as dg
 
 from fraud_assets.assets import EVALUATION, FEATURES, LABELS, MODEL, VALIDATED
 from fraud_assets.assets.champion import ChampionInForce, champion_in_force
-from fraud_assets.assets.describe import table
+from fraud_assets.assets.describe import fold_table, pictures, table
 from fraud_assets.assets.models.setting import (
     CANDIDATE_FILE,
     EVALUATION_FILE,
@@ -121,8 +121,8 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
             records.append(record)
             alarms[day] = list(report.leakage_alarms)
             # Drawn once, for the page and for the UI: drawing takes longer than judging.
-            pictures = report.pictures(profile)
-            files = _files(setting, report, record, candidate, pictures)
+            pngs = report.pictures(profile)
+            files = _files(setting, report, record, candidate, pngs)
             paths = {
                 name: lake.write_document(EVALUATION, day, name, text)
                 for name, text in files.items()
@@ -141,7 +141,7 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
                     "model_card": dg.MetadataValue.md(files[MODEL_CARD]),
                     "page": dg.MetadataValue.path(paths[EVALUATION_PAGE]),
                     "report": dg.MetadataValue.path(paths[EVALUATION_FILE]),
-                    **_shown(pictures),
+                    **pictures(pngs),
                 },
                 partition_key=day.isoformat(),
             )
@@ -178,7 +178,7 @@ def _files(
     report: GateReport,
     record: EvaluationRecord,
     candidate: FraudModel,
-    pictures: dict[str, bytes],
+    pngs: dict[str, bytes],
 ) -> dict[str, str]:
     """The report as JSON, page and card, by file name."""
     from fraud_assets.modeling.reporting.card import model_card
@@ -196,7 +196,7 @@ def _files(
         EVALUATION_PAGE: evaluation_page(
             candidate.manifest,
             document,
-            pictures,
+            pngs,
             policy=candidate.policy,
             title=f"{MODEL} version {candidate.version}, as of {as_of}",
         ),
@@ -212,7 +212,6 @@ def _files(
 
 def _tables(report: GateReport, candidate: FraudModel) -> dict[str, Any]:
     judged = report.candidate
-    folds = [one.model_dump(mode="json") for one in candidate.manifest.folds]
     baselines = [
         {
             "name": one.name, "detail": one.detail, "average_precision": one.average_precision,
@@ -229,24 +228,8 @@ def _tables(report: GateReport, candidate: FraudModel) -> dict[str, Any]:
             "false_positive_ratios", [one.model_dump() for one in judged.false_positive_ratios]
         ),
         **table("baselines", baselines),
-        **table(
-            "folds",
-            [
-                {
-                    "judged_on": f"{one['validation_window']['first']} to "
-                    f"{one['validation_window']['last']}",
-                    **{k: v for k, v in one.items() if not k.endswith("_window")},
-                }
-                for one in folds
-            ],
-        ),
+        **fold_table("folds", candidate.manifest.folds),
     }
-
-
-def _shown(pictures: dict[str, bytes]) -> dict[str, dg.MetadataValue[Any]]:
-    from fraud_assets.modeling.reporting.plots import as_markdown_image
-
-    return {name: dg.MetadataValue.md(as_markdown_image(png)) for name, png in pictures.items()}
 
 
 def _leakage_check(

@@ -9,7 +9,7 @@ from typing import Any, Final
 import dagster as dg
 
 from fraud_assets.assets import FEATURES, LABELS, MODEL
-from fraud_assets.assets.describe import table
+from fraud_assets.assets.describe import fold_table, pictures, table
 from fraud_assets.assets.models.setting import CANDIDATE_FILE, ModelSetting, model_asset
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import ModelRecord
@@ -86,8 +86,8 @@ def build_fraud_model(setting: ModelSetting) -> dg.AssetsDefinition:
                 candidate = _trained(setting, profile, split, lake, tracking)
                 folder = Path(scratch) / "bundle"
                 model_hash = save_bundle(candidate, folder)
-                pictures = _pictures(candidate)
-                _log(tracking, candidate, split, pictures)
+                pngs = _drawn(candidate)
+                _log(tracking, candidate, split, pngs)
                 version = registry.register(folder, model_hash, mlflow_run, tags)
             registry.set_alias("challenger", version)
             seconds = round(time.perf_counter() - started, 3)
@@ -95,7 +95,7 @@ def build_fraud_model(setting: ModelSetting) -> dg.AssetsDefinition:
             lake.write_document(MODEL, day, CANDIDATE_FILE, record.model_dump_json(indent=1))
             forget_searches(setting.study_folder(day))  # not before the candidate is safe
             context.add_asset_metadata(
-                {**record.to_dagster(), **_details(candidate, split, pictures)},
+                {**record.to_dagster(), **_details(candidate, split, pngs)},
                 partition_key=day.isoformat(),
             )
 
@@ -128,7 +128,7 @@ def _trained(
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _pictures(candidate: Candidate) -> dict[str, bytes]:
+def _drawn(candidate: Candidate) -> dict[str, bytes]:
     from fraud_assets.modeling.reporting import training_plots
 
     found = candidate.manifest
@@ -140,7 +140,7 @@ def _pictures(candidate: Candidate) -> dict[str, bytes]:
 
 
 def _log(
-    tracking: Tracking, candidate: Candidate, split: SplitPlan, pictures: dict[str, bytes]
+    tracking: Tracking, candidate: Candidate, split: SplitPlan, pngs: dict[str, bytes]
 ) -> None:
     found = candidate.manifest
     choices = {"estimator": found.estimator, "imbalance": found.imbalance}
@@ -152,7 +152,7 @@ def _log(
             "folds_deviation": found.fold_deviation,
         }
     )
-    for name, png in pictures.items():
+    for name, png in pngs.items():
         tracking.log_document(f"{name}.png", png)
 
 
@@ -181,24 +181,17 @@ def _record(
 
 
 def _details(
-    candidate: Candidate, split: SplitPlan, pictures: dict[str, bytes]
+    candidate: Candidate, split: SplitPlan, pngs: dict[str, bytes]
 ) -> dict[str, dg.MetadataValue[Any]]:
     """Tables and pictures of one training for the UI."""
-    from fraud_assets.modeling.reporting.plots import as_markdown_image
-
     found = candidate.manifest
-    folds = [
-        {"trained on": one.train_window, "judged on": one.validation_window}
-        | one.model_dump(exclude={"train_window", "validation_window"})
-        for one in found.folds
-    ]
     trials = [{k: v for k, v in one.items() if k != "params"} for one in candidate.trials]
     return {
         "days": dg.MetadataValue.json(split.describe()),
         "parameters": dg.MetadataValue.json(found.params),
         "features": dg.MetadataValue.json(list(found.feature_names)),
-        **table("fold_table", folds),
+        **fold_table("fold_table", found.folds),
         **table("family_table", [one.model_dump() for one in found.families]),
         **table("trial_table", trials),
-        **{name: dg.MetadataValue.md(as_markdown_image(png)) for name, png in pictures.items()},
+        **pictures(pngs),
     }

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fraud_assets.modeling.baselines import ONE_RULE
+from fraud_assets.modeling.baselines import rule_average_precision
 from fraud_assets.modeling.bootstrap import Interval
 from fraud_assets.modeling.decision import NEVER, DecisionPolicy
 from fraud_assets.modeling.evaluation import Evaluation
@@ -114,9 +114,7 @@ def _leakage(report: ReportDocument) -> Iterator[Caveat]:
         for alarm in leakage_alarms(
             best_single_feature=report.best_single_feature,
             best_single_feature_auc=report.best_single_feature_auc,
-            rule_average_precision=next(
-                (one.average_precision for one in report.baselines if one.name == ONE_RULE), None
-            ),
+            rule_average_precision=rule_average_precision(report.baselines),
             average_precision=report.candidate.average_precision.estimate,
             control=control,
         )

@@ -1,13 +1,11 @@
 """Pictures: real, small, 500 pixels wide, repeatable, and drawn even of nothing."""
 
 import base64
-import io
 from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
 
 from fraud_assets.modeling.reporting import plots
 from fraud_assets.modeling.slices import SliceEvaluation, evaluate_slices
@@ -70,27 +68,9 @@ OF_NOTHING = {
 }
 
 
-def opened(png):
-    image = Image.open(io.BytesIO(png))
-    image.load()
-    return image
-
-
-def painted(png, colour):
-    """Rows and columns of the pixels that have nearly this colour."""
-    picture = np.asarray(opened(png).convert("RGB")).astype(int)
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return np.nonzero(np.abs(picture - wanted).sum(axis=2) < 12)
-
-
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_small_and_500_pixels_wide(name):
-    png = PICTURES[name]()
-    image = opened(png)
-    assert image.format == "PNG"
-    assert image.width == 500
-    assert len(png) <= 40_000
-    assert len(image.convert("RGB").getcolors(1 << 16)) > 10
+def test_a_picture_is_small_and_500_pixels_wide(name, small_picture):
+    small_picture(PICTURES[name]())
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -99,7 +79,7 @@ def test_the_same_input_gives_the_same_bytes(name):
 
 
 @pytest.mark.parametrize("name", OF_NOTHING)
-def test_what_is_not_computable_is_drawn_as_such(name):
+def test_what_is_not_computable_is_drawn_as_such(name, opened):
     assert opened(OF_NOTHING[name]()).width == 500
 
 
@@ -116,7 +96,7 @@ def test_drift_bars_are_sorted_whatever_the_order_of_the_columns():
     )
 
 
-def test_the_largest_drift_is_on_top_and_in_the_warning_colour():
+def test_the_largest_drift_is_on_top_and_in_the_warning_colour(painted):
     png = plots.drift_bars({"a": 0.05, "b": 0.2}, 0.1)
 
     assert painted(png, plots.CHAMPION)[0].mean() < painted(png, plots.CANDIDATE)[0].mean()
@@ -128,7 +108,7 @@ def with_recall(recall: float) -> SliceEvaluation:
     )
 
 
-def test_slices_stand_from_top_to_bottom_with_bars_as_long_as_their_recall():
+def test_slices_stand_from_top_to_bottom_with_bars_as_long_as_their_recall(painted):
     high, low = with_recall(0.9), with_recall(0.1)
 
     upper, _ = painted(plots.slice_bars([high, low]), BAR)
@@ -140,7 +120,7 @@ def test_slices_stand_from_top_to_bottom_with_bars_as_long_as_their_recall():
     )
 
 
-def test_a_slice_without_frauds_has_no_bar_and_is_no_recall_of_zero():
+def test_a_slice_without_frauds_has_no_bar_and_is_no_recall_of_zero(painted):
     nothing, zero = plots.slice_bars([NO_FRAUDS]), plots.slice_bars([with_recall(0.0)])
 
     assert painted(nothing, BAR)[0].size == 0

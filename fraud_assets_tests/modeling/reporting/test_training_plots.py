@@ -1,10 +1,7 @@
 """Pictures of a training: small, repeatable, sorted, and a stopped trial is never a zero."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from fraud_assets.modeling.estimators import ESTIMATORS
 from fraud_assets.modeling.reporting import training_plots as plots
@@ -36,27 +33,9 @@ OF_NOTHING = {
 }
 
 
-def opened(png):
-    image = Image.open(io.BytesIO(png))
-    image.load()
-    return image
-
-
-def painted(png, colour):
-    """Rows and columns of the pixels that have nearly this colour."""
-    picture = np.asarray(opened(png).convert("RGB")).astype(int)
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return np.nonzero(np.abs(picture - wanted).sum(axis=2) < 12)
-
-
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_small_and_500_pixels_wide(name):
-    png = PICTURES[name]()
-
-    image = opened(png)
-    assert (image.format, image.width) == ("PNG", 500)
-    assert len(png) <= 40_000
-    assert len(image.convert("RGB").getcolors(1 << 16)) > 10
+def test_a_picture_is_small_and_500_pixels_wide(name, small_picture):
+    small_picture(PICTURES[name]())
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -65,7 +44,7 @@ def test_the_same_input_gives_the_same_bytes(name):
 
 
 @pytest.mark.parametrize("name", OF_NOTHING)
-def test_what_is_not_computable_is_drawn_as_such(name):
+def test_what_is_not_computable_is_drawn_as_such(name, opened, painted):
     png = OF_NOTHING[name]()
 
     assert opened(png).width == 500
@@ -78,7 +57,7 @@ def test_importances_are_sorted_whatever_the_order_of_the_features():
     assert plots.feature_importance(SHARES) == plots.feature_importance(backwards)
 
 
-def test_only_the_largest_importances_are_drawn():
+def test_only_the_largest_importances_are_drawn(opened):
     largest = dict(sorted(SHARES.items(), key=lambda item: -item[1])[:5])
 
     assert plots.feature_importance(SHARES, most=5) != plots.feature_importance(largest, most=5)
@@ -87,14 +66,14 @@ def test_only_the_largest_importances_are_drawn():
     )
 
 
-def test_the_largest_importance_is_on_top():
+def test_the_largest_importance_is_on_top(painted):
     rows, columns = painted(plots.feature_importance({"a": 0.2, "b": 0.8}), plots.CANDIDATE)
 
     assert columns[rows == rows.min() + 3].max() > columns[rows == rows.max() - 3].max()
 
 
 @pytest.mark.parametrize("family", list(ESTIMATORS))
-def test_every_family_has_a_colour_of_its_own(family):
+def test_every_family_has_a_colour_of_its_own(family, painted):
     others = set(plots.FAMILY_COLOURS.values()) - {plots.FAMILY_COLOURS[family]}
 
     png = plots.search_history([one for one in TRIALS if one["family"] == family])
@@ -103,7 +82,9 @@ def test_every_family_has_a_colour_of_its_own(family):
     assert all(painted(png, other)[0].size == 0 for other in others)
 
 
-def test_a_stopped_trial_is_a_cross_below_the_others_and_does_not_stretch_the_scale_to_zero():
+def test_a_stopped_trial_is_a_cross_below_the_others_and_does_not_stretch_the_scale_to_zero(
+    painted,
+):
     finished = [one for one in TRIALS if one["average_precision"] is not None][:8]
     stopped = {**TRIALS[0], "state": "pruned", "average_precision": None}
 
@@ -115,7 +96,7 @@ def test_a_stopped_trial_is_a_cross_below_the_others_and_does_not_stretch_the_sc
     assert with_cross[0].max() > without[0].max()
 
 
-def test_the_best_so_far_never_falls():
+def test_the_best_so_far_never_falls(painted):
     falling = [{"state": "complete", "average_precision": value} for value in (0.6, 0.5, 0.55)]
 
     png = plots.search_history(falling)
