@@ -1,4 +1,4 @@
-"""Why a transaction was alerted: TreeSHAP contributions turned into reasons with sentences.
+"""What a model goes by: TreeSHAP contributions as reasons for an alert, and as shares of many rows.
 
 A reason is plain data, the same for a day's batch and for a service that answers one transaction:
 both come through `reasons`. There is one template per family of features; the names of the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -18,6 +18,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from fraud_assets.modeling.encoding import Matrix
+from fraud_assets.modeling.estimators import Estimator
 
 Value = float | str | None
 _Show = Callable[[Value], str]
@@ -106,6 +109,29 @@ def reason_codes(
 ) -> list[list[str]]:
     """The sentences of `reasons`, for where only text is kept; arguments and errors as there."""
     return [[one.sentence for one in row] for row in reasons(rows, contributions, typical, k)]
+
+
+def mean_contributions(
+    estimator: Estimator, matrix: Matrix, names: Sequence[str]
+) -> dict[str, float]:
+    """Each feature's share of the mean absolute contributions to the margin; they sum to 1.
+
+    The global importance of Lundberg et al. 2020 (section "SHAP summary plots"), the largest
+    first. Empty for a model that says the same of every row, and without rows.
+
+    Args:
+        estimator: fitted.
+        matrix: rows to explain, shape (n, features).
+        names: of the columns.
+    """
+    if matrix.shape[0] == 0:
+        return {}
+    found = np.abs(estimator.contributions(matrix)[:, :-1]).astype(np.float64).mean(axis=0)
+    total = float(found.sum())
+    if not total > 0:
+        return {}
+    order = np.argsort(-found, kind="stable")
+    return {names[i]: float(found[i]) / total for i in order}
 
 
 def sentence(name: str, value: Value, typical: Value = None) -> str:

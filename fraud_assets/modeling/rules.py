@@ -1,14 +1,15 @@
 """Rules for the days on which there is no model, or its predictions may not be used.
 
-Every number is a constant of the rule set, or is fixed on earlier days by `with_high_amount`:
-nothing is computed over the day that is scored, so one transaction's score does not depend on the
-others. The rules use whatever features are there. They are a fallback, never a challenger.
+Every number is a constant of the rule set: nothing is computed over the day that is scored, so one
+transaction's score does not depend on the others. The rules use whatever features are there. They
+are a fallback, never a challenger.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -85,17 +86,6 @@ class RuleSet(BaseModel):
         """SHA-256 of every parameter, in hexadecimal."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
-    def with_high_amount(self, earlier: pl.DataFrame, quantile: float = 0.999) -> RuleSet:
-        """These rules with `high_amount` at a quantile of the amounts of days before the scored.
-
-        Raises:
-            ValueError: there are no earlier rows.
-        """
-        if earlier.is_empty():
-            raise ValueError("no earlier transactions to take a high amount from")
-        value = earlier.get_column(AMOUNT).quantile(quantile, interpolation="higher")
-        return self.model_copy(update={"high_amount": value or None})
-
     def score(self, features: pl.DataFrame) -> pl.DataFrame:
         """`score` in (0, 1), `decision` ("alert" or "pass") and `threshold` per row.
 
@@ -127,7 +117,32 @@ class RuleSet(BaseModel):
                     told.add(row)
         return found
 
-    def _families(self, columns: list[str]) -> list[_Family]:
+    def importance(self, columns: Sequence[str]) -> dict[str, float]:
+        """Each feature's share of the weight of the rules, the largest first; they sum to 1.
+
+        The weight of a family is shared among its rules, and that of a rule among the columns that
+        it reads. This is what could be lost with a feature, and is told without any rows, unlike
+        `FraudModel.importance`. Empty where no rule can be applied.
+
+        Args:
+            columns: the features that there are; those that no rule reads are left out.
+        """
+        shares: dict[str, float] = {}
+        for family in self._families(columns):
+            for rule in family.rules:
+                reads = set(rule.value.meta.root_names())
+                for name in reads:
+                    share = family.weight / len(family.rules) / len(reads)
+                    shares[name] = shares.get(name, 0.0) + share
+        total = sum(shares.values())
+        if not total > 0:
+            return {}
+        return {
+            name: share / total
+            for name, share in sorted(shares.items(), key=lambda one: (-one[1], one[0]))
+        }
+
+    def _families(self, columns: Sequence[str]) -> list[_Family]:
         families = [
             (r"amount", self.high_amount, self.high_amount_weight),
             (r"payer_amount_ratio", self.amount_ratio, self.amount_ratio_weight),

@@ -17,7 +17,7 @@ from fraud_assets.modeling.calibration import Calibrator
 from fraud_assets.modeling.decision import ALERT, PASS, DecisionPolicy
 from fraud_assets.modeling.encoding import FeatureEncoder, MissingFeaturesError
 from fraud_assets.modeling.estimators import Estimator
-from fraud_assets.modeling.explain import reason_codes
+from fraud_assets.modeling.explain import mean_contributions, reason_codes
 from fraud_assets.modeling.manifest import ModelManifest
 from fraud_assets.transactions.columns import (
     AMOUNT,
@@ -94,6 +94,17 @@ class FraudModel:
             self.manifest.typical_values,
             k,
         )
+
+    def importance(self, features: pl.DataFrame) -> dict[str, float]:
+        """Each feature's share of what the model says of these rows; see `mean_contributions`.
+
+        Comparable with `manifest.feature_importance`, which is that of validation days.
+
+        Raises:
+            MissingFeaturesError: the frame lacks a column that the model was trained on.
+        """
+        matrix = self.encoder.encode(features)
+        return mean_contributions(self.estimator, matrix, self.encoder.columns)
 
 
 def decided(score: npt.NDArray[np.float64], threshold: float) -> pl.DataFrame:

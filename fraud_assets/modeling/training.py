@@ -21,8 +21,9 @@ from fraud_assets.modeling.baselines import Baselines, fit_baselines
 from fraud_assets.modeling.calibration import Calibrator, choose_calibrator
 from fraud_assets.modeling.dataset import KnownPayers, without_known_payers
 from fraud_assets.modeling.decision import DecisionPolicy, choose_policy
-from fraud_assets.modeling.encoding import FeatureEncoder, Matrix, fit_encoder
+from fraud_assets.modeling.encoding import FeatureEncoder, fit_encoder
 from fraud_assets.modeling.estimators import Estimator, make_estimator
+from fraud_assets.modeling.explain import mean_contributions
 from fraud_assets.modeling.manifest import (
     DayWindow,
     ModelManifest,
@@ -204,27 +205,6 @@ def train_candidate(
     )
     baselines = fit_baselines(train_rows, *feature_names, threads=threads, seed=training.seed)
     return Candidate(estimator, encoder, calibrator, policy, manifest, baselines, choice.trials)
-
-
-def mean_contributions(
-    estimator: Estimator, matrix: Matrix, names: Sequence[str]
-) -> dict[str, float]:
-    """Each feature's share of the mean absolute contributions to the margin; they sum to 1.
-
-    The global importance of Lundberg et al. 2020 (section "SHAP summary plots"), the largest
-    first. Empty for a model that says the same of every row.
-
-    Args:
-        estimator: fitted.
-        matrix: rows to explain, shape (n, features).
-        names: of the columns.
-    """
-    found = np.abs(estimator.contributions(matrix)[:, :-1]).astype(np.float64).mean(axis=0)
-    total = float(found.sum())
-    if not total > 0:
-        return {}
-    order = np.argsort(-found, kind="stable")
-    return {names[i]: float(found[i]) / total for i in order}
 
 
 def typical_values(rows: pl.DataFrame, encoder: FeatureEncoder) -> dict[str, float | str | None]:

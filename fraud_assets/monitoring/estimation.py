@@ -8,7 +8,9 @@ it never decides on a promotion or on a retraining.
 
 Source of the method: NannyML's CBPE for confusion-based metrics. The expectations of average
 precision and ROC AUC count each pair of rows exactly, instead of putting expected counts into the
-curve, which biases average precision downwards when frauds are rare.
+curve, which biases average precision downwards when frauds are rare. NannyML itself does not
+resolve beside the pinned packages (0.13.1 needs LightGBM below 4.6, and an fsspec of its own), so
+the estimate is computed here from the published method.
 """
 
 from __future__ import annotations

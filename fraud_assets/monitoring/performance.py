@@ -21,12 +21,14 @@ from fraud_assets.modeling.dataset import (
     labelled_rows,
     without_known_payers,
 )
+from fraud_assets.modeling.decision import ALERT, PASS
 from fraud_assets.transactions.columns import (
     AMOUNT,
     DAY,
     DECISION,
     EVENT_TIME,
     LABEL,
+    PAYER,
     SCORE,
     TRANSACTION_ID,
 )
@@ -35,6 +37,14 @@ from fraud_assets.transactions.profile import DecisionChoices
 Array = npt.NDArray[Any]
 
 MODEL_VERSION: Final = "model_version"
+ALERTED: Final = "alert"
+IN_FORCE: Final = "in_force"
+
+JUDGED_SCHEMA: Final[dict[str, Any]] = {
+    TRANSACTION_ID: pl.String, DAY: pl.Date, PAYER: pl.String, AMOUNT: pl.Float64, LABEL: pl.Int8,
+    MODEL_VERSION: pl.String, SCORE: pl.Float64, ALERTED: pl.Boolean, IN_FORCE: pl.Boolean,
+}  # fmt: skip
+"""One row per judged transaction and model: as it was predicted then (`in_force`), or a shadow."""
 
 _OF_THE_BUDGET: Final = frozenset(
     {"card_precision", "card_precision_achievable", "recall_at_budget"}
@@ -124,10 +134,7 @@ def realised_performance(
             is neither "alert" nor "pass".
     """
     day = mature_day(as_of, label_delay_days)
-    rows = predictions.filter(pl.col(EVENT_TIME).dt.date() == day)
-    _check(rows, day)
-    labelled = labelled_rows(rows, labels, as_of)
-    judged = without_known_payers(labelled, {day: known_fraud_payers(labels, day)})
+    rows, labelled, judged = _select(predictions, labels, as_of, day)
     versions = rows.get_column(MODEL_VERSION).unique().sort().to_list()
     several = [
         _metrics(
@@ -145,11 +152,46 @@ def realised_performance(
     return RealisedPerformance(day, as_of, choices.alert_budget_per_day, overall, tuple(several))
 
 
+def judged_day(
+    predictions: pl.DataFrame, labels: pl.DataFrame, as_of: date, label_delay_days: int
+) -> pl.DataFrame:
+    """The rows that `realised_performance` judges, one per transaction, in the predictions' order.
+
+    Args:
+        predictions: as there.
+        labels: as there.
+        as_of: as there.
+        label_delay_days: as there.
+
+    Returns:
+        The columns of `JUDGED_SCHEMA`, `in_force` everywhere.
+
+    Raises:
+        ValueError: as there.
+    """
+    day = mature_day(as_of, label_delay_days)
+    judged = _select(predictions, labels, as_of, day)[2]
+    found = judged.with_columns(
+        (pl.col(DECISION) == ALERT).alias(ALERTED), pl.lit(value=True).alias(IN_FORCE)
+    )
+    return found.select(pl.col(name).cast(kind) for name, kind in JUDGED_SCHEMA.items())
+
+
+def _select(
+    predictions: pl.DataFrame, labels: pl.DataFrame, as_of: date, day: date
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The rows predicted on `day`, those of them with a label, and those that are judged."""
+    rows = predictions.filter(pl.col(EVENT_TIME).dt.date() == day)
+    _check(rows, day)
+    labelled = labelled_rows(rows, labels, as_of)
+    return rows, labelled, without_known_payers(labelled, {day: known_fraud_payers(labels, day)})
+
+
 def _check(rows: pl.DataFrame, day: date) -> None:
     twice = rows.height - rows.get_column(TRANSACTION_ID).n_unique()
     if twice:
         raise ValueError(f"predictions of {day}: {twice} transactions were predicted twice")
-    other = rows.filter(~pl.col(DECISION).is_in(["alert", "pass"]).fill_null(value=False)).height
+    other = rows.filter(~pl.col(DECISION).is_in([ALERT, PASS]).fill_null(value=False)).height
     if other:
         raise ValueError(f"predictions of {day}: {other} decisions are neither alert nor pass")
 
@@ -164,7 +206,7 @@ def _metrics(
     sharing: int,
 ) -> RealisedMetrics:
     label, score = judged.get_column(LABEL).to_numpy(), judged.get_column(SCORE).to_numpy()
-    alert: Array = (judged.get_column(DECISION) == "alert").to_numpy()
+    alert: Array = (judged.get_column(DECISION) == ALERT).to_numpy()
     amount = judged.get_column(AMOUNT).to_numpy()
     k = choices.alert_budget_per_day
     counts = metrics.confusion(label, alert)

@@ -273,7 +273,7 @@ class GateChoices(_Model):
 
 
 class MonitoringChoices(_Model):
-    """Drift and decay: thresholds, sample size, and how soon a retraining may follow another."""
+    """What counts as drift, decay or damage, and how soon something may follow something else."""
 
     drift_share_threshold: Share = 0.3
     column_threshold: Annotated[float, Field(gt=0)] = 0.1
@@ -283,10 +283,46 @@ class MonitoringChoices(_Model):
 
     min_rows: Annotated[int, Field(ge=1)] = 1_000
     max_quarantine_share: Share = 0.02
+    max_missing_increase: Share = 0.1
+    """An input is broken when this many more of its values are missing than in the reference."""
+
+    max_unseen_share: Share = 0.05
+    """An input is broken when so many rows have a kind that the reference never had."""
+
+    max_out_of_range_share: Share = 0.05
+    """An input is broken when so many rows lie outside the range of the reference."""
+
+    max_broken_weight: Share = 0.2
+    """Falls back when broken inputs make up this share of the champion's contributions."""
+
+    rate_factor: Annotated[float, Field(gt=1)] = 1.5
+    """The rate of alerts, or of frauds, has moved when it differs by this factor and not by
+    chance."""
+
+    performance_drop: Share = 0.25
+    """Decay: realised average precision lies this much below the gate's, beyond its interval. Half
+    of it is enough where inputs, scores, alerts or the fraud rate have moved too."""
+
+    performance_days: Annotated[int, Field(ge=1)] = 3
+    compared_days: Annotated[int, Field(ge=2)] = 7
+    """Matured days over which the champion is compared with former champions and the rules."""
+
+    former_champions: Annotated[int, Field(ge=0)] = 2
+    """How many former champions go on being compared; each scores every matured day once."""
+
+    min_rollback_gain: Share = 0.02
+    """Average precision that a former champion must win back for certain."""
+
+    healthy_days: Annotated[int, Field(ge=1)] = 2
+    """Days without damage after which a champion that was fallen back from serves again."""
+
     cooldown_days: Annotated[int, Field(ge=0)] = 3
     min_mature_positives: Annotated[int, Field(ge=1)] = 30
-    performance_drop: Share = 0.25
-    performance_days: Annotated[int, Field(ge=1)] = 3
+    growth: Annotated[float, Field(gt=1)] = 1.25
+    """Retrain again when the frauds that can be learnt have grown by this factor."""
+
+    max_model_age_days: Annotated[int, Field(ge=1)] | None = None
+    """Retrain after so many days without a reason; None for never."""
 
 
 class Profile(_Model):

@@ -1,4 +1,4 @@
-"""Reasons for alerts: contributions that add up, and sentences that say them."""
+"""Reasons for alerts: contributions that add up, and sentences and shares that say them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fraud_assets.features.definitions import FeatureSet
-from fraud_assets.modeling.estimators import ESTIMATORS, LabelledMatrix, make_estimator
-from fraud_assets.modeling.explain import Reason, reason_codes, reasons, sentence
+from fraud_assets.modeling.estimators import (
+    ESTIMATORS,
+    LabelledMatrix,
+    XGBoostEstimator,
+    make_estimator,
+)
+from fraud_assets.modeling.explain import (
+    Reason,
+    mean_contributions,
+    reason_codes,
+    reasons,
+    sentence,
+)
 from fraud_assets.modeling.scoring import FraudModel
 from fraud_assets.transactions.profile import load_profile, shipped_profiles
 
@@ -299,3 +310,41 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 def test_contributions_that_are_no_numbers_are_refused_rather_than_blamed_on_a_feature() -> None:
     with pytest.raises(ValueError, match="not finite"):
         reasons(pl.DataFrame({"a": [1.0]}), np.array([[np.nan, 0.0]]), {})
+
+
+def test_mean_contributions_are_shares_of_the_mean_absolute_contribution(
+    model: FraudModel, labelled: pl.DataFrame
+) -> None:
+    matrix, names = model.encoder.encode(labelled.tail(700)), model.encoder.columns
+    found = np.abs(model.estimator.contributions(matrix)[:, :-1]).mean(axis=0)
+
+    shares = mean_contributions(model.estimator, matrix, names)
+
+    np.testing.assert_allclose([shares[name] for name in names], found / found.sum(), rtol=1e-5)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_mean_contributions_do_not_depend_on_the_order_of_the_rows(
+    model: FraudModel, labelled: pl.DataFrame
+) -> None:
+    matrix, names = model.encoder.encode(labelled.head(300)), model.encoder.columns
+
+    assert mean_contributions(model.estimator, matrix[::-1], names) == pytest.approx(
+        mean_contributions(model.estimator, matrix, names)
+    )
+
+
+def test_a_model_that_says_the_same_of_every_row_has_no_mean_contributions() -> None:
+    matrix = np.zeros((100, 2), dtype=np.float32)
+    estimator = XGBoostEstimator()
+    label = (np.arange(100) % 10 == 0).astype(np.int8)
+    estimator.fit(LabelledMatrix(matrix, label), None, {}, rounds=2, seed=1, threads=1)
+
+    assert mean_contributions(estimator, matrix, ["a", "b"]) == {}
+
+
+def test_no_rows_have_no_mean_contributions(model: FraudModel) -> None:
+    columns = model.encoder.columns
+
+    assert mean_contributions(model.estimator, np.empty((0, 5), np.float32), columns) == {}

@@ -41,6 +41,51 @@ def test_average_precision_is_scikit_learns_with_ties(rows):
     assert m.average_precision(label, score) == pytest.approx(expected)
 
 
+def test_average_precision_at_a_fraud_share_by_hand():
+    """Two frauds of 20 %: the three legitimate rows stand for eight, the one in between for 8/3."""
+    value = m.average_precision(LABEL, SCORE, fraud_share=0.2)
+    assert value == pytest.approx((1 + 2 / (2 + 8 / 3)) / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored, st.integers(1, 5))
+def test_average_precision_at_a_fraud_share_is_that_of_repeated_legitimate_rows(rows, times):
+    label, score = arrays(rows)
+    repeated = np.where(label == 1, 1, times)
+    many, ranks = np.repeat(label, repeated), np.repeat(score, repeated)
+    expected = average_precision_score(many, ranks) if 0 < many.mean() < 1 else None
+    share = many.mean() if expected is not None else 0.5
+    assert m.average_precision(label, score, fraud_share=share) == pytest.approx(expected)
+
+
+def test_thinning_the_legitimate_rows_moves_only_the_plain_average_precision():
+    rng = np.random.default_rng(3)
+    label = (np.arange(300_000) < 3_000).astype(int)
+    score = 2.0 * label + rng.normal(size=label.size)
+    kept = (label == 1) | (rng.random(label.size) < 0.2)
+    plain = [m.average_precision(label[rows], score[rows]) for rows in (label >= 0, kept)]
+    level = [
+        m.average_precision(label[rows], score[rows], fraud_share=0.01)
+        for rows in (label >= 0, kept)
+    ]
+    assert plain[1] > 1.8 * plain[0]
+    assert level[0] == pytest.approx(plain[0])
+    assert level[1] == pytest.approx(level[0], rel=0.05)
+
+
+def test_a_fraud_share_needs_both_classes():
+    ones = np.ones(3)
+    assert m.average_precision(ones, SCORE[:3]) == 1.0
+    assert m.average_precision(ones, SCORE[:3], fraud_share=0.1) is None
+    assert m.average_precision(0 * ones, SCORE[:3], fraud_share=0.1) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, np.nan])
+def test_a_fraud_share_that_no_weights_give_is_refused(share):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        m.average_precision(LABEL, SCORE, fraud_share=share)
+
+
 @settings(max_examples=40, deadline=None)
 @given(scored)
 def test_ranking_metrics_ignore_monotone_transforms_and_row_order(rows):

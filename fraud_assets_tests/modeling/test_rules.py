@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fraud_assets.features.definitions import FeatureSet
 from fraud_assets.modeling.encoding import MissingFeaturesError
 from fraud_assets.modeling.rules import RuleSet
 from fraud_assets.modeling.scoring import score_day
+from fraud_assets.transactions.profile import load_profile, shipped_profiles
 
 
 def day(**columns: list[float | None]) -> pl.DataFrame:
@@ -88,17 +90,64 @@ def test_missing_values_fire_nothing() -> None:
     assert RuleSet().score(rows)["score"][0] < 0.02
 
 
-def test_a_high_amount_is_fixed_on_earlier_days_and_changes_the_hash() -> None:
-    earlier = day(amount=[float(i) for i in range(1, 1_001)])
+def test_a_high_amount_raises_an_alert_where_it_is_set_and_changes_the_hash() -> None:
+    rules = RuleSet(high_amount=1_000.0)
 
-    rules = RuleSet().with_high_amount(earlier, quantile=0.99)
-
-    assert rules.high_amount == pytest.approx(991.0, abs=1)
     assert rules.model_hash != RuleSet().model_hash
     assert rules.score(day(amount=[2_000.0]))["decision"].to_list() == ["alert"]
     assert RuleSet().score(day(amount=[2_000.0]))["decision"].to_list() == ["pass"]
-    with pytest.raises(ValueError, match="no earlier transactions"):
-        RuleSet().with_high_amount(earlier.head(0))
+
+
+def test_the_default_rules_have_the_hash_that_stored_predictions_carry() -> None:
+    assert RuleSet().model_hash == (
+        "ea97263aea19b81b1776574b845d9cb41f574740887f33cd1cf05f87fe4d5f1b"
+    )
+
+
+def test_importance_is_the_weight_of_the_rules_shared_within_a_family() -> None:
+    rules = RuleSet(amount_ratio_weight=0.3, fraud_rate_weight=0.6, night_weight=0.1)
+
+    found = rules.importance(
+        ["amount", "payer_amount_ratio", "payee_risk_1d", "payee_risk_7d", "is_night", "kind"]
+    )
+
+    assert found == pytest.approx(
+        {"payee_risk_1d": 0.3, "payee_risk_7d": 0.3, "payer_amount_ratio": 0.3, "is_night": 0.1}
+    )
+
+
+def test_importance_is_that_of_the_columns_which_stand_in_for_the_ratio() -> None:
+    found = RuleSet().importance(["amount", "payer_mean_amount_1d", "payer_mean_amount_7d"])
+
+    assert found == pytest.approx(
+        {"amount": 1 / 2, "payer_mean_amount_1d": 1 / 4, "payer_mean_amount_7d": 1 / 4}
+    )
+
+
+def test_a_high_amount_makes_the_amount_important() -> None:
+    columns = ["amount", "is_new_payee"]
+
+    assert RuleSet().importance(columns) == {"is_new_payee": 1.0}
+    assert RuleSet(high_amount=500.0, high_amount_weight=0.6).importance(columns) == pytest.approx(
+        {"amount": 0.75, "is_new_payee": 0.25}
+    )
+
+
+def test_where_no_rule_can_be_applied_nothing_is_important() -> None:
+    assert RuleSet().importance(["amount", "kind"]) == {}
+    assert RuleSet(night_weight=0.0).importance(["is_night"]) == {}
+
+
+@pytest.mark.parametrize("profile", shipped_profiles())
+def test_importance_is_shares_of_features_the_largest_first(profile: str) -> None:
+    names = FeatureSet.from_profile(load_profile(profile)).names
+
+    found = RuleSet().importance(names)
+
+    assert set(found) <= {*names, "amount"}
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert list(RuleSet().importance(names[::-1])) == list(found)
 
 
 @settings(max_examples=40, deadline=None)

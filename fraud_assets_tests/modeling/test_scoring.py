@@ -95,3 +95,24 @@ def test_a_payer_column_without_values_is_kept_as_it_is(model: FraudModel, day) 
     nobody = day.with_columns(pl.lit(None, dtype=pl.String).alias("payer_id"))
 
     assert score_day(model, nobody)["payer_id"].null_count() == day.height
+
+
+def test_importance_is_of_the_given_rows_and_takes_their_features_as_they_are(
+    model: FraudModel, day
+) -> None:
+    risky = day.filter(pl.col("payee_risk_7d") > 0.5)
+
+    whole, found = model.importance(day), model.importance(risky)
+
+    assert list(whole) == list(model.importance(day.reverse()))
+    assert set(found) == set(whole) == set(model.manifest.feature_importance)
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert found["payee_risk_7d"] > whole["payee_risk_7d"] + 0.1
+
+
+def test_importance_of_no_rows_is_empty_and_of_rows_without_a_feature_an_error(
+    model: FraudModel, day
+) -> None:
+    assert model.importance(day.head(0)) == {}
+    with pytest.raises(MissingFeaturesError, match="lacks kind"):
+        model.importance(day.drop("kind"))

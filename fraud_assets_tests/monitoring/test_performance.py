@@ -7,7 +7,12 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score
 
-from fraud_assets.monitoring.performance import mature_day, realised_performance
+from fraud_assets.monitoring.performance import (
+    JUDGED_SCHEMA,
+    judged_day,
+    mature_day,
+    realised_performance,
+)
 from fraud_assets.transactions.labels import LABELS_SCHEMA
 from fraud_assets.transactions.profile import DecisionChoices
 
@@ -184,3 +189,54 @@ def test_a_transaction_predicted_twice_is_refused():
 def test_an_unknown_decision_is_refused():
     with pytest.raises(ValueError, match="5 decisions are neither alert nor pass"):
         realised(predictions().with_columns(decision=pl.lit("block")))
+
+
+def judged(predicted=None, known=None):
+    return judged_day(
+        predictions() if predicted is None else predicted,
+        labels() if known is None else known,
+        AS_OF,
+        2,
+    )
+
+
+def test_the_judged_rows_are_one_per_transaction_as_it_was_predicted_then():
+    rows = judged(predictions(versions=["4", "4", "5", "5", "5"]))
+    assert rows.schema == JUDGED_SCHEMA
+    assert rows.rows()[0] == ("t0", DAY, "c0", 100.0, 1, "4", 0.9, True, True)
+    assert rows["label"].to_list() == LABELS
+    assert rows["score"].to_list() == SCORES
+    assert rows["alert"].to_list() == [True, True, False, False, False]
+    assert rows["model_version"].to_list() == ["4", "4", "5", "5", "5"]
+    assert rows["in_force"].all()
+
+
+def test_the_judged_rows_are_those_that_the_metrics_are_over():
+    before = NOON - timedelta(days=3)
+    earlier = labels([1], ids=["old"], payers=["c0"], time=before, known=before)
+    late = labels([1, 0], known=NOON + timedelta(days=9)).tail(1)
+    known = pl.concat([labels().filter(pl.col("transaction_id") != "t1"), earlier, late])
+    other = predictions(time=NOON - timedelta(days=1)).with_columns(
+        pl.col("transaction_id") + "-earlier"
+    )
+    predicted = pl.concat([other, predictions()])
+    rows, found = judged(predicted, known), realised(predicted, known).overall
+    assert rows["transaction_id"].to_list() == ["t2", "t3", "t4"]
+    assert (found.judged, found.frauds, found.alerts) == (3, rows["label"].sum(), 0)
+    assert rows["alert"].sum() == 0
+    assert found.average_precision == pytest.approx(
+        average_precision_score(rows["label"].to_numpy(), rows["score"].to_numpy())
+    )
+
+
+def test_a_day_with_nothing_to_judge_has_no_judged_rows_and_all_columns():
+    nothing = judged(predictions([]), labels([]))
+    assert nothing.is_empty()
+    assert nothing.schema == JUDGED_SCHEMA
+
+
+def test_judged_rows_are_refused_as_the_metrics_are():
+    with pytest.raises(ValueError, match="5 transactions were predicted twice"):
+        judged(pl.concat([predictions(), predictions()]))
+    with pytest.raises(ValueError, match="5 decisions are neither alert nor pass"):
+        judged(predictions().with_columns(decision=pl.lit("block")))

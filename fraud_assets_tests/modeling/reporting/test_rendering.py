@@ -54,3 +54,31 @@ def test_a_missing_fact_is_an_error_and_no_empty_place(manifest, policy, hole):
 
     with pytest.raises(jinja2.UndefinedError, match=hole):
         render_template("model_card.md.j2", facts)
+
+
+def test_templates_of_another_package_have_the_same_filters_and_the_shared_pieces(
+    tmp_path, monkeypatch
+):
+    package = tmp_path / "reports_of_a_test"
+    (package / "templates").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "templates" / "own.html.j2").write_text(
+        '{% extends "fraud_assets.modeling.reporting/page.html.j2" %}'
+        '{% from "fraud_assets.modeling.reporting/macros.html.j2" import cell %}'
+        "{% block content %}{{ cell(none, none | metric) }}{{ words }}{% endblock %}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    page = render_template(
+        "own.html.j2", {"title": "<t>", "words": "<b>"}, package="reports_of_a_test"
+    )
+
+    assert "<title>&lt;t&gt;</title>" in page
+    assert '<td class="n none">not computable</td>' in page
+    assert "&lt;b&gt;" in page
+
+
+@pytest.mark.parametrize("name", ["none.html.j2", "../rendering.py", "page.html"])
+def test_a_template_that_is_not_there_is_an_error(name):
+    with pytest.raises(jinja2.TemplateNotFound):
+        render_template(name, {})
