@@ -1,25 +1,26 @@
 """The record of promotions, and from it the champion of any day.
 
-Whether a challenger deserves promotion is decided elsewhere (`modeling.gate`); where its files
-lie is the registry's business. This record says which version was in force when, and why.
+Whether a challenger deserves promotion, or a champion is to be replaced by an earlier one, is
+decided elsewhere (`modeling.gate`, `monitoring.policy`); where a model's files lie is the
+registry's business. This record says which version was in force when, and why.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from sqlalchemy import Connection, Row, Select, and_, func, insert, select
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.schema import promotions
+from fraud_assets.store.values import JsonObject, Name
 
 _PROMOTION_LOCK: Final = 0x6672_7072
 """Key of PostgreSQL's advisory lock: promotions are recorded one at a time."""
 
-Name = Annotated[str, StringConstraints(min_length=1)]
+_IN_FORCE: Final = promotions.c.action != "keep"
 
 
 class Promotion(BaseModel):
@@ -27,8 +28,10 @@ class Promotion(BaseModel):
 
     Attributes:
         day: the day whose data decided; a promotion is in force from the day after.
-        action: `promote` puts `version` in force, `rollback` puts it in force again, and `keep`
-            refuses `version`, the challenger, in favour of `previous_version`, which stays.
+        action: `promote` puts `version` in force, and `keep` refuses it, the challenger, in favour
+            of `previous_version`, which stays. The others put `version` in force again: `rollback`
+            because `previous_version` is worse, `fallback` while `previous_version` cannot serve,
+            and `restore` when it can.
         version: the version of the registry that the action is about.
         model_hash: content hash of that version's bundle.
         previous_version: the champion before the action; None for the first.
@@ -42,24 +45,15 @@ class Promotion(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     day: date
-    action: Literal["promote", "keep", "rollback"]
+    action: Literal["promote", "keep", "rollback", "fallback", "restore"]
     version: Name
     model_hash: Name
     previous_version: str | None = None
     reason: Name
-    numbers: dict[str, Any] = Field(default_factory=dict)
+    numbers: JsonObject = Field(default_factory=dict)
     run_id: str | None = None
     created_at: AwareDatetime | None = None
     id: int | None = None
-
-    @field_validator("numbers")
-    @classmethod
-    def _is_json(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not plain JSON ({error}); write None for not computable") from error
-        return value
 
 
 def record(store: PredictionStore, promotion: Promotion) -> Promotion:
@@ -87,14 +81,55 @@ def record(store: PredictionStore, promotion: Promotion) -> Promotion:
 def champion_on(store: PredictionStore, day: date) -> Promotion | None:
     """The decision that put the champion of `day` in force; None while there is no model.
 
-    That is the latest promotion or rollback of an earlier day, by day and, within a day, by the
-    order of the record. A `keep` changes nothing. So a decision never acts on the day it rests
-    on, and one that is recorded late, for an old day, does not displace a later day's.
+    That is the latest decision of an earlier day that is no `keep`, by day and, within a day, by
+    the order of the record. So a decision never acts on the day it rests on, and one that is
+    recorded late, for an old day, does not displace a later day's.
     """
-    in_force = and_(promotions.c.day < day, promotions.c.action.in_(("promote", "rollback")))
+    query = _latest_first().where(promotions.c.day < day, _IN_FORCE).limit(1)
     with store.reading() as connection:
-        row = connection.execute(_latest_first().where(in_force).limit(1)).one_or_none()
+        row = connection.execute(query).one_or_none()
     return None if row is None else _promotion(row)
+
+
+def suspended_on(store: PredictionStore, day: date) -> Promotion | None:
+    """The fallback that put the champion of `day` in force; None if it is there by other means.
+
+    Its `previous_version` is the champion that was suspended.
+    """
+    found = champion_on(store, day)
+    return found if found is not None and found.action == "fallback" else None
+
+
+def former_champions(
+    store: PredictionStore, day: date, limit: int | None = None, *, rules: str
+) -> list[str]:
+    """Versions that served before the champion of `day`, those that served last first.
+
+    Each comes once, and the champion itself does not. A version counts as having served if it was
+    in force for a day: one that was displaced on the day that put it in force was not. A version
+    that a rollback has judged worse is left out, unless it was put in force again after that. One
+    that is suspended is not.
+
+    Args:
+        store: the store.
+        day: only decisions of earlier days are looked at.
+        limit: at most this many; None for all.
+        rules: name of the rule set, which is no model and is left out.
+    """
+    with store.reading() as connection:
+        rows = connection.execute(_latest_first().where(promotions.c.day < day, _IN_FORCE)).all()
+    served: list[str] = []
+    left_out, put_in_force_since = {rules}, set[str]()
+    later_day = None
+    for row in rows:  # newest first, so that the first row of a day is the one that held
+        if row.day != later_day:
+            served.append(row.version)
+            later_day = row.day
+        put_in_force_since.add(row.version)
+        if row.action == "rollback" and row.previous_version not in put_in_force_since:
+            left_out.add(row.previous_version)
+    left_out.update(served[:1])  # the champion of the day
+    return [version for version in dict.fromkeys(served) if version not in left_out][:limit]
 
 
 def history(store: PredictionStore) -> list[Promotion]:

@@ -1,7 +1,8 @@
 """The tables of the store, as the code sees them: columns, keys, indexes and checks.
 
 Only declarations belong here. How a database gets these tables, and the triggers that keep
-`labels` and `promotions` append-only, is said by `migrations`; a test compares the two.
+`labels`, `promotions` and `decisions` append-only, is said by `migrations`; a test compares the
+two.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Float,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -28,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD_REVISION: Final = "0002"
+HEAD_REVISION: Final = "0003"
 """The newest migration, repeated here so that an up-to-date store is opened without Alembic."""
 
 VERSION_TABLE: Final = "fraud_assets_version"
@@ -142,8 +144,85 @@ promotions = Table(
     Column("numbers", JSON, nullable=False),
     Column("run_id", Text),
     Column("created_at", UtcDateTime, nullable=False),
-    CheckConstraint("action IN ('promote', 'keep', 'rollback')", name="promotions_action_is_known"),
+    CheckConstraint(
+        "action IN ('promote', 'keep', 'rollback', 'fallback', 'restore')",
+        name="promotions_action_is_known",
+    ),
 )
 """Which model was put in force, kept out or taken back, and why; append-only."""
 
 Index("promotions_by_day", promotions.c.day, promotions.c.id)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", _row_id(), Identity(always=True), primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("champion", Text, nullable=False),
+    Column("target", Text),
+    Column("since", Date),
+    Column("waiting_for", Text),
+    Column("reason", Text, nullable=False),
+    Column("findings", JSON, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("run_id", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint(
+        "action IN ('nothing', 'warn', 'retrain', 'fall_back', 'roll_back', 'restore')",
+        name="decisions_action_is_known",
+    ),
+)
+"""What was decided at the close of a day, and why; append-only. A day that is closed again gets
+another row only if what it was decided from has changed: that is what the fingerprint tells."""
+
+Index("decisions_by_day", decisions.c.day, decisions.c.id)
+Index("decisions_are_taken_once", decisions.c.day, decisions.c.fingerprint, unique=True)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", _row_id(), Identity(always=True), primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("first_day", Date),
+    Column("last_day", Date),
+    Column("occurrences", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("link", Text),
+    Column("numbers", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reminders", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("delivered", JSON, nullable=False),
+    Column("sent_at", UtcDateTime),
+    Column("last_error", Text),
+    CheckConstraint("severity IN ('info', 'warning', 'critical')", name="alerts_severity_is_known"),
+    CheckConstraint(
+        "state IN ('pending', 'sent', 'failed', 'not_sent')", name="alerts_state_is_known"
+    ),
+    CheckConstraint(
+        "(first_day IS NULL) = (last_day IS NULL)", name="alerts_have_both_days_or_none"
+    ),
+)
+"""The outbox: one row per episode of what people should know of, and how far its message got."""
+
+Index("alerts_by_key", alerts.c.key, alerts.c.id)
+Index("alerts_by_state", alerts.c.state)
+
+alert_sources = Table(
+    "alert_sources",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("alert_id", _row_id(), ForeignKey("alerts.id"), nullable=False),
+)
+"""What was counted for which alert. The newest source alone would not do: a tick that is repeated
+after a crash brings several again, the older ones first."""

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ from fraud_assets.store.labels import (
 )
 from fraud_assets.store.migrate import _config, known_revisions, migrate
 from fraud_assets.store.predictions import counts_by_day
-from fraud_assets.store.promotions import history
+from fraud_assets.store.promotions import Promotion, history, record
 from fraud_assets.store.schema import HEAD_REVISION, VERSION_TABLE, metadata
 
 
@@ -173,6 +173,73 @@ def test_labels_from_before_amounts_are_kept_and_have_none(empty_url: str) -> No
     assert kept[:2] == before
     assert len(kept) == 3
     engine.dispose()
+
+
+def test_promotions_from_before_fallbacks_are_kept_with_their_ids_and_stay_append_only(
+    empty_url: str,
+) -> None:
+    _move(empty_url, "0002")
+    engine = open_engine(read_url(empty_url))
+    table = metadata.tables["promotions"]
+    first = {
+        "day": date(2024, 3, 5),
+        "action": "promote",
+        "version": "1",
+        "model_hash": "h",
+        "previous_version": None,
+        "reason": "better, é",
+        "numbers": {"ap_gain": 0.25, "cost_gain": None},
+        "run_id": "run-1",
+        "created_at": datetime(2024, 3, 6, 1, 2, 3, 456789, tzinfo=UTC),
+    }
+    second = first | {"action": "keep", "version": "2", "previous_version": "1", "run_id": None}
+    third = first | {"day": date(2024, 3, 4), "version": "3", "numbers": {}}
+    with begin(engine) as connection:
+        with (
+            pytest.raises(DatabaseError, match="promotions_action_is_known"),
+            connection.begin_nested(),
+        ):
+            connection.execute(insert(table), [first | {"action": "fallback"}])
+        connection.execute(insert(table), [first, second, third])
+        before = connection.execute(select(table).order_by(table.c.id)).all()
+
+    assert migrate(empty_url) is True
+    with begin(engine) as connection:
+        assert connection.execute(select(table).order_by(table.c.id)).all() == before
+    with PredictionStore(empty_url) as store:
+        for action in ("fallback", "restore"):
+            added = Promotion(
+                day=date(2024, 3, 9), action=action, version="1", model_hash="h", reason="why"
+            )
+            stored = record(store, added)
+            assert stored.id is not None
+            assert stored.id > max(row.id for row in before)
+        for change in ("UPDATE promotions SET version = '9'", "DELETE FROM promotions"):
+            with pytest.raises(DatabaseError, match="append-only"), store.writing() as connection:
+                connection.execute(text(change))
+        with (
+            pytest.raises(DatabaseError, match="promotions_action_is_known"),
+            store.writing() as connection,
+        ):
+            connection.execute(insert(table), [first | {"action": "something else"}])
+        if store.dialect == "sqlite":
+            with pytest.raises(DatabaseError, match="append-only"), store.writing() as connection:
+                connection.execute(
+                    text("INSERT OR REPLACE INTO promotions SELECT * FROM promotions")
+                )
+        assert len(history(store)) == 5
+
+    _move(empty_url, "0002")
+    with begin(engine) as connection:
+        kept = connection.execute(select(table).order_by(table.c.id)).all()
+        assert kept[:3] == before
+        assert [row.action for row in kept[3:]] == ["rollback", "rollback"]  # same champion
+        tables = set(inspect(connection).get_table_names())
+        assert not tables & {"decisions", "alerts", "alert_sources"}
+    with pytest.raises(DatabaseError, match="append-only"), begin(engine) as connection:
+        connection.execute(text("UPDATE promotions SET version = '9'"))
+    engine.dispose()
+    assert migrate(empty_url) is True
 
 
 def test_a_store_without_tables_says_how_to_make_them(empty_url: str, tmp_path: Path) -> None:

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
 from fraud_assets.store import promotions
 from fraud_assets.store.engine import PredictionStore
-from fraud_assets.store.promotions import Promotion, champion_on, history, record
+from fraud_assets.store.migrate import migrate
+from fraud_assets.store.promotions import (
+    Promotion,
+    champion_on,
+    former_champions,
+    history,
+    record,
+    suspended_on,
+)
 
 
 def decided(day: int, action: str, version: str, **more: object) -> Promotion:
@@ -55,6 +66,107 @@ def test_a_rollback_puts_the_earlier_version_in_force_again(store: PredictionSto
     record(store, decided(7, "promote", "2", previous_version="1"))
     record(store, decided(9, "rollback", "1", previous_version="2"))
     assert [champion(store, day) for day in (6, 7, 8, 9, 10)] == ["1", "1", "2", "2", "1"]
+
+
+def test_a_fallback_serves_until_the_suspended_champion_is_restored(
+    store: PredictionStore,
+) -> None:
+    record(store, decided(5, "promote", "1"))
+    record(store, decided(7, "fallback", "rules-1", previous_version="1", numbers={"rule": "x"}))
+    record(store, decided(8, "keep", "2", previous_version="rules-1"))
+    record(store, decided(9, "restore", "1", previous_version="rules-1"))
+    served = [champion(store, day) for day in (7, 8, 9, 10)]
+    assert served == ["1", "rules-1", "rules-1", "1"]
+    found = [suspended_on(store, date(2024, 3, day)) for day in (5, 7, 8, 9, 10)]
+    versions = [None if one is None else one.previous_version for one in found]
+    assert versions == [None, None, "1", "1", None]
+    assert found[2].numbers == {"rule": "x"}
+
+
+def test_a_promotion_ends_a_fallback(store: PredictionStore) -> None:
+    record(store, decided(5, "promote", "1"))
+    record(store, decided(7, "fallback", "rules-1", previous_version="1"))
+    record(store, decided(8, "promote", "2", previous_version="rules-1"))
+    assert suspended_on(store, date(2024, 3, 9)) is None
+    assert formers(store, 9) == ["1"]
+
+
+def formers(store: PredictionStore, day: int, limit: int | None = None) -> list[str]:
+    return former_champions(store, date(2024, 3, day), limit, rules="rules-1")
+
+
+def test_former_champions_are_those_that_served_the_last_one_first(store: PredictionStore) -> None:
+    assert formers(store, 30) == []
+    for day, version in ((1, "1"), (2, "2"), (4, "3"), (6, "1"), (8, "4")):
+        record(store, decided(day, "promote", version))
+    record(store, decided(9, "keep", "5", previous_version="4"))
+    assert formers(store, 1) == []
+    assert formers(store, 2) == []
+    assert formers(store, 5) == ["2", "1"]
+    assert formers(store, 7) == ["3", "2"]  # 1 serves again
+    assert formers(store, 30) == ["1", "3", "2"]
+    assert formers(store, 30, limit=2) == ["1", "3"]
+
+
+def test_the_suspended_champion_is_a_former_one_and_the_rules_are_none(
+    store: PredictionStore,
+) -> None:
+    record(store, decided(1, "promote", "1"))
+    record(store, decided(2, "promote", "2", previous_version="1"))
+    record(store, decided(5, "fallback", "rules-1", previous_version="2"))
+    assert formers(store, 6) == ["2", "1"]
+    record(store, decided(7, "restore", "2", previous_version="rules-1"))
+    assert formers(store, 8) == ["1"]
+
+
+def test_a_champion_that_was_judged_worse_does_not_come_back_until_it_is_promoted_again(
+    store: PredictionStore,
+) -> None:
+    record(store, decided(1, "promote", "1"))
+    record(store, decided(2, "promote", "2", previous_version="1"))
+    record(store, decided(4, "rollback", "1", previous_version="2"))
+    assert formers(store, 4) == ["1"]  # not known yet
+    assert formers(store, 5) == []
+    record(store, decided(6, "promote", "3", previous_version="1"))
+    assert formers(store, 7) == ["1"]
+    record(store, decided(8, "promote", "2", previous_version="3"))
+    record(store, decided(9, "promote", "4", previous_version="2"))
+    assert formers(store, 10) == ["2", "3", "1"]
+
+
+def test_what_was_displaced_on_its_own_day_never_served(store: PredictionStore) -> None:
+    record(store, decided(1, "promote", "1"))
+    record(store, decided(3, "promote", "2", previous_version="1"))
+    record(store, decided(3, "promote", "3", previous_version="2"))
+    assert formers(store, 9) == ["1"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 9),
+            st.sampled_from(["promote", "keep", "rollback", "fallback", "restore"]),
+            st.sampled_from(["rules-1", "1", "2", "3"]),
+        ),
+        max_size=8,
+    )
+)
+def test_former_champions_scored_a_day_before(rows: list[tuple[int, str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/store.db"
+        migrate(url)
+        with PredictionStore(url) as store:
+            for day, action, version in rows:
+                previous = champion(store, day + 1)
+                record(store, decided(day, action, version, previous_version=previous))
+            served = {champion(store, day) for day in range(1, 11)} - {None, "rules-1"}
+            found = formers(store, 10)
+            assert champion(store, 10) not in found
+            assert len(set(found)) == len(found)
+            if not any(action == "rollback" for _, action, _ in rows):
+                assert set(found) == served - {champion(store, 10)}
+            assert set(found) <= served
 
 
 def test_the_later_of_two_decisions_of_one_day_counts(store: PredictionStore) -> None:
