@@ -8,7 +8,6 @@ made in `card`.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +18,7 @@ from fraud_assets.modeling.decision import NEVER, DecisionPolicy
 from fraud_assets.modeling.manifest import DayWindow, ModelManifest
 from fraud_assets.modeling.reporting.caveats import caveats
 from fraud_assets.modeling.reporting.document import ReportDocument
+from fraud_assets.modeling.reporting.parts import Scale, Span, picture
 from fraud_assets.modeling.reporting.rendering import render_template
 
 CAPTIONS: Final = {
@@ -28,14 +28,6 @@ CAPTIONS: Final = {
     "by_day": "Average precision of each gate day.",
     "slices": "Share of frauds caught in each slice.",
 }
-
-
-@dataclass(frozen=True)
-class Span:
-    """Where something begins on a scale and how long it is, in percent of the scale."""
-
-    left: float
-    width: float
 
 
 @dataclass(frozen=True)
@@ -102,11 +94,7 @@ def evaluation_page(
             "features": _features(manifest),
             "alerts_nothing": policy.threshold >= NEVER,
             "pictures": [
-                {
-                    "name": name,
-                    "caption": CAPTIONS.get(name, name.replace("_", " ")),
-                    "source": _data_uri(name, png),
-                }
+                picture(name, CAPTIONS.get(name, name.replace("_", " ")), png)
                 for name, png in pictures.items()
             ],
         },
@@ -119,25 +107,13 @@ def _gains(report: ReportDocument) -> tuple[list[GainRow], float]:
         (report.champion_title, report.comparison.average_precision_gain),
         *((one.name, one.candidate_gain) for one in report.baselines),
     ]
-    ends = [
-        end for _, gain in rivals for end in (gain.estimate, gain.low, gain.high) if end is not None
+    ends = (end for _, gain in rivals for end in (gain.estimate, gain.low, gain.high))
+    scale = Scale.around(ends)
+    rows = [
+        GainRow(rival, gain, scale.point(gain.estimate), scale.span(gain.low, gain.high))
+        for rival, gain in rivals
     ]
-    low, high = min([0.0, *ends]), max([0.0, *ends])
-    room = 0.05 * (high - low) or 0.01
-    low, high = low - room, high + room
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    rows = []
-    for rival, gain in rivals:
-        span = None
-        if gain.low is not None and gain.high is not None:
-            left = place(gain.low)
-            span = Span(left, round(place(gain.high) - left, 2))
-        at = None if gain.estimate is None else place(gain.estimate)
-        rows.append(GainRow(rival, gain, at, span))
-    return rows, place(0.0)
+    return rows, scale.place(0.0)
 
 
 def _calendar(manifest: ModelManifest) -> list[DayRow]:
@@ -170,9 +146,3 @@ def _features(manifest: ModelManifest) -> Sequence[tuple[str, float | None, floa
     return [
         (name, shares.get(name), round(100 * shares.get(name, 0.0) / largest, 1)) for name in names
     ]
-
-
-def _data_uri(name: str, png: bytes) -> str:
-    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError(f"picture '{name}' is not a PNG: render it with `plots.render`")
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

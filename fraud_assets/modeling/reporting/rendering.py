@@ -1,6 +1,9 @@
-"""Templates and their filters: what model cards and evaluation pages are rendered with.
+"""Templates and their filters: what model cards and all pages are rendered with.
 
-How a number is written belongs in `wording`; which numbers there are, in `card` and `page`.
+How a number is written belongs in `wording`; which numbers there are, in `card`, `page`, and the
+packages that have templates of their own. What all pages share stands in `page.html.j2` (the look)
+and `macros.html.j2`; a template names another one by its package: `fraud_assets.….reporting/name`.
+
 HTML templates escape everything by themselves. Markdown has no such thing: its templates pass
 every word of unknown origin through `text` or `code`.
 """
@@ -8,9 +11,10 @@ every word of unknown origin through `text` or `code`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
 
 from fraud_assets.modeling.manifest import DayWindow
 from fraud_assets.modeling.reporting import wording
@@ -18,17 +22,20 @@ from fraud_assets.modeling.reporting import wording
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+PACKAGE: Final = "fraud_assets.modeling.reporting"
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
-def render_template(name: str, facts: Mapping[str, Any]) -> str:
-    """The template `name` of `modeling/reporting/templates` with its facts.
+def render_template(name: str, facts: Mapping[str, Any], *, package: str = PACKAGE) -> str:
+    """The template `name` in the folder `templates` of a package, with its facts.
 
     Raises:
+        jinja2.TemplateNotFound: the package has no such template.
         jinja2.UndefinedError: the template uses a fact that is not there; a hole in a report is
             an error, not an empty cell.
     """
-    return _environment().get_template(name).render(facts)
+    return _environment().get_template(f"{package}/{name}").render(facts)
 
 
 def text(words: object) -> str:
@@ -79,10 +86,10 @@ def around(value: str, ends: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("fraud_assets.modeling.reporting"),
+        loader=FunctionLoader(_source),
         autoescape=select_autoescape(("html.j2",)),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -97,3 +104,14 @@ def _environment() -> Environment:
     environment.filters.update({one.__name__: one for one in filters})
     environment.globals.update(limits=wording.limits, share_limits=wording.share_limits)
     return environment
+
+
+def _source(name: str) -> tuple[str, str, Callable[[], bool]] | None:
+    """Text and place of the template `package/name`, for good; None if there is none."""
+    package, _, file = name.partition("/")
+    if not file or "/" in file:
+        return None
+    template = files(package) / "templates" / file
+    if not template.is_file():
+        return None
+    return template.read_text(encoding="utf-8"), str(template), lambda: True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from fraud_assets.modeling.reporting.plots import CANDIDATE, CHAMPION, QUIET, render
+from fraud_assets.modeling.reporting.plots import CANDIDATE, CHAMPION, QUIET, placeholder, render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +35,9 @@ def timeline(days: Sequence[TimelineDay], drift_threshold: float) -> bytes:
 
     def draw(axes: Axes) -> None:
         axes.set(title="Realised average precision and input drift by day", ylim=(0, 1.02))
+        if not days:
+            placeholder(axes, "no days yet")
+            return
         axes.set(xlabel="day", ylabel="average precision, share of drifted inputs")
         place = range(len(days))
         axes.step(
