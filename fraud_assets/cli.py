@@ -9,6 +9,7 @@ import gc
 import os
 import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,6 +135,43 @@ def summary() -> None:
 
     with _user_errors(), dg.DagsterInstance.get() as instance:
         terminal().print(summarise(Settings(), instance))
+
+
+@app.command()
+def rollback(
+    to: Annotated[
+        str, typer.Option(help="A version, `previous` (the champion before), or `rules`")
+    ] = "previous",
+    reason: Annotated[str, typer.Option(help="For the record")] = "by hand",
+) -> None:
+    """Put another model in force from the next day on; the run and the record show it."""
+    from fraud_assets.summary import terminal
+
+    _home()
+    import dagster as dg
+
+    from fraud_assets.definitions import build_defs
+    from fraud_assets.rollback import MOVE_CHAMPION, ROLLBACK
+    from fraud_assets.simulation import failure_of, quiet_logs
+    from fraud_assets.store.engine import PredictionStore
+    from fraud_assets.store.promotions import history
+
+    console = terminal()
+    with _user_errors(), dg.DagsterInstance.get() as instance, quiet_logs():
+        settings = Settings()
+        job = build_defs(settings).get_repository_def().get_job(ROLLBACK)
+        config = {"config": {"to": to, "reason": reason}}
+        result = job.execute_in_process(
+            instance=instance, run_config={"ops": {MOVE_CHAMPION: config}}, raise_on_error=False
+        )
+        if not result.success:
+            raise ValueError(failure_of(result, f"rollback to {to}"))
+        with PredictionStore(settings.store_sqlalchemy_url) as store:
+            moved = history(store)[-1]
+    console.print(
+        f"{moved.version} serves from {moved.day + timedelta(days=1)} on, in place of "
+        f"{moved.previous_version}; run {result.run_id}"
+    )
 
 
 @app.command()

@@ -13,7 +13,7 @@ from fraud_assets.assets.monitoring import build_monitoring_assets
 from fraud_assets.assets.scoring import build_scoring_assets
 from fraud_assets.assets.transactions import build_transaction_assets
 from fraud_assets.features.definitions import FeatureSet
-from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING, build_jobs
+from fraud_assets.jobs import RETRAINING, build_jobs
 from fraud_assets.partitions import SimulationDays
 from fraud_assets.resources import build_resources
 from fraud_assets.schedules import build_schedules
@@ -39,10 +39,10 @@ def build_defs(settings: Settings) -> dg.Definitions:
             *build_feature_assets(days, profile, features, threads),
             *build_model_assets(days, profile, features, threads, settings.studies_dir),
             *build_scoring_assets(days),
-            *build_monitoring_assets(days, profile, features),
+            *build_monitoring_assets(days, profile, features, settings.alerts.ui_url),
         ],
         jobs=list(jobs.values()),
-        sensors=build_sensors(settings, profile, jobs[DAILY_PIPELINE], jobs[RETRAINING]),
+        sensors=build_sensors(settings, profile, jobs),
         schedules=build_schedules(jobs[RETRAINING]),
         resources=build_resources(settings, profile),
         # A process per step costs seconds of imports for work of tenths of a second.

@@ -7,12 +7,18 @@ from typing import Final
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from fraud_assets.assets import RETRAINING
+from fraud_assets.rollback import ROLLBACK, build_rollback
+
+__all__ = ["DAILY_PIPELINE", "RETRAINING", "ROLLBACK", "Job", "build_jobs"]
+
 DAILY_PIPELINE: Final = "daily_pipeline"
-RETRAINING: Final = "retraining"
+
+Job = UnresolvedAssetJobDefinition | dg.JobDefinition
 
 
-def build_jobs() -> list[UnresolvedAssetJobDefinition]:
-    """`daily_pipeline` is everything but the models; `retraining` is the models."""
+def build_jobs() -> list[Job]:
+    """`daily_pipeline` is everything but the models; `retraining` is the models; `rollback`."""
     models = dg.AssetSelection.groups("models")
     return [
         dg.define_asset_job(
@@ -20,7 +26,7 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
             selection=dg.AssetSelection.all() - models,
             description=(
                 "The close of a day: ingest, validate, label, featurise, score, and report on "
-                "drift and performance. Many days run as one run."
+                "drift and performance, and decide what follows. Many days run as one run."
             ),
         ),
         dg.define_asset_job(
@@ -31,4 +37,5 @@ def build_jobs() -> list[UnresolvedAssetJobDefinition]:
                 "label-mature days, and promote it if it clears the gate."
             ),
         ),
+        build_rollback(),
     ]

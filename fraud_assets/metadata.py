@@ -7,10 +7,21 @@ and said in words. No other module knows a metadata key.
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
+
+from fraud_assets.monitoring.records import DayDrift, DayPerformance
+
+PARTITION_TAG: Final = "dagster/partition"
+RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
+RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
+"""Dagster's own tags: the days of a run."""
+
+RECORDS_PER_PAGE: Final = 200
+
+R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
@@ -167,42 +178,72 @@ class PredictionRecord(Record):
     sha256: str
 
 
-class DriftRecord(Record):
+class DriftRecord(Record, DayDrift):
     """`drift_report`: the day against the champion's training window."""
 
-    day: date
-    status: str
-    drift_share: float | None
-    drifted_columns: list[str]
-    score_drift: float | None
-    rows: int
-    reference_rows: int
-    reference: str
-    method: str
-    column_threshold: float
-    champion_version: str
-    report_path: str
 
-
-class PerformanceRecord(Record):
+class PerformanceRecord(Record, DayPerformance):
     """`performance_report`: what was realised on the day whose labels have just matured."""
 
+
+class DecisionRecord(Record):
+    """`loop_decision`: what was decided at the close of the day; `decision_id` names its row."""
+
     day: date
-    matured_day: date | None
-    rows: int
-    labelled_share: float | None
-    positives: int
-    average_precision: float | None
-    card_precision: float | None
-    card_precision_ceiling: float | None
-    recall_at_budget: float | None
-    alert_precision: float | None
-    alert_recall: float | None
-    brier: float | None
-    savings: float | None
-    loss_without_alerts: float | None
-    model_version: str
-    estimated_frauds: float | None
-    estimated_alert_precision: float | None
-    estimated_alert_recall: float | None
-    champion_gate_average_precision: float | None
+    decision_id: int
+    action: str
+    rule: str
+    champion: str
+    target: str
+    since: date | None
+    waiting_for: str
+    reason: str
+    findings: list[str]
+    repeated: bool
+
+
+class DashboardRecord(Record):
+    """`debugging_dashboard`: where the page lies; empty where nothing was out of order."""
+
+    status: str
+    findings: int
+    page: str
+
+
+def latest(instance: dg.DagsterInstance, asset: str, day: date, record: type[R]) -> R | None:
+    """The newest record of an asset's day; None where it was never materialised."""
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[day.isoformat()]),
+        limit=1,
+    ).records
+    return record.from_event(materialization(found[0])) if found else None
+
+
+def latest_by_day(instance: dg.DagsterInstance, asset: str, record: type[R]) -> dict[date, R]:
+    """The newest record of every day of an asset."""
+    found: dict[date, R] = {}
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(
+            dg.AssetKey(asset), limit=RECORDS_PER_PAGE, cursor=cursor
+        )
+        for event in page.records:
+            if event.partition_key is not None:
+                day = date.fromisoformat(event.partition_key)
+                if day not in found:
+                    found[day] = record.from_event(materialization(event))
+        if not page.has_more:
+            return found
+        cursor = page.cursor
+
+
+def materialization(event: dg.EventLogRecord) -> dg.AssetMaterialization:
+    """The materialisation that an event of the log tells of.
+
+    Raises:
+        TypeError: it tells of something else.
+    """
+    found = event.asset_materialization
+    if found is None:
+        raise TypeError(f"event {event.storage_id} is not a materialisation")
+    return found

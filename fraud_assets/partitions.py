@@ -61,6 +61,11 @@ def run_days(context: dg.AssetExecutionContext) -> list[date]:
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
+def day_after(day: date) -> date:
+    """The next day."""
+    return day + timedelta(days=1)
+
+
 def span(days: Sequence[date]) -> str:
     """Readable name of a set of days: one day, or the first and the last."""
     if not days:

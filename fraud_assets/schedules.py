@@ -1,16 +1,16 @@
 """The daily retraining schedule: there for whoever wants it, off by default."""
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from fraud_assets.assets import FEATURES
+from fraud_assets.jobs import Job
 
 
-def build_schedules(retraining: UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
+def build_schedules(retraining: Job) -> list[dg.ScheduleDefinition]:
     """Retrain every night as of the newest day that has features.
 
-    The drift and performance sensors retrain when there is a reason to; a nightly training costs
-    more and gains little, which is why it is off.
+    The loop retrains when there is a reason to; a nightly training costs many times more and gains
+    little (`make bench-loop`), which is why it is off.
     """
 
     @dg.schedule(

@@ -6,15 +6,66 @@ depends on the business rather than on the machine belongs in `transactions.prof
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fraud_assets.transactions.simulator import SimulatorConfig
+
+_BETWEEN_URLS: Final = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""A comma within a URL, as between two recipients, does not end it."""
+
+
+class AlertSettings(BaseModel):
+    """Who is told what, and how often. Without URLs alerts are kept in the store, and that is all.
+
+    The URLs are Apprise's (`slack://…`, `mailto://…`, `json://…`) and hold secrets. They are read
+    as one text, separated by commas, or as a JSON list; whether Apprise knows them is checked when
+    the first alert is to be delivered (`resources.alerts`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    urls: Annotated[list[SecretStr], NoDecode] = Field([], description="Apprise URLs")
+    minimum_severity: Literal["info", "warning", "critical"] = Field(
+        "warning", description="Alerts below it are kept and not sent"
+    )
+    quiet_days: Annotated[int, Field(ge=0)] = Field(
+        3, description="Something that comes back within so many days is not told again"
+    )
+    quiet_hours: Annotated[int, Field(ge=0)] = Field(
+        6, description="The same for what belongs to no day, as a failed run"
+    )
+    remind_days: Annotated[int, Field(ge=1)] = Field(
+        7, description="What goes on for so many days, by the clock on the wall, is told again"
+    )
+    stale_after_minutes: Annotated[int, Field(ge=1)] = Field(
+        120, description="A day that has landed is to be closed within this time"
+    )
+    silent_after_minutes: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="A new day is to land within this time; None for no such rule"
+    )
+    ui_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(
+        "http://127.0.0.1:3000", description="Dagster's UI, for the links"
+    )
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:  # noqa: ANN401  whatever a deployment wrote
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("starts like a JSON list, and is none") from None
+        return [url for url in _BETWEEN_URLS.split(value.strip(" ,\t\n")) if url]
 
 
 class Settings(BaseSettings):
@@ -25,7 +76,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="FRAUD_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+        env_prefix="FRAUD_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # a URL with a password may be among it
     )
 
     data_dir: Path = Field(
@@ -66,6 +122,7 @@ class Settings(BaseSettings):
         0, description="Threads for features and training; 0 takes the cores of this process"
     )
     simulator: SimulatorConfig = SimulatorConfig()
+    alerts: AlertSettings = AlertSettings()
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Self:

@@ -16,21 +16,15 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from fraud_assets.clock import SimulationClock
 from fraud_assets.definitions import build_defs
-from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING
+from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING, ROLLBACK
+from fraud_assets.metadata import RANGE_END_TAG, RANGE_START_TAG
 from fraud_assets.resources import store_resource
-from fraud_assets.sensors import (
-    DRIFT_SENSOR,
-    NEW_DAY_SENSOR,
-    PERFORMANCE_SENSOR,
-    RANGE_END_TAG,
-    RANGE_START_TAG,
-    REASON_TAG,
-    closed_days,
-)
+from fraud_assets.sensors import ALERT_SENSOR, LOOP_SENSOR, NEW_DAY_SENSOR, REASON_TAG
+from fraud_assets.sensors.new_day import closed_days
 from fraud_assets.settings import Settings
 
-ORDER = (NEW_DAY_SENSOR, DRIFT_SENSOR, PERFORMANCE_SENSOR)
-"""A day is closed before anything is decided about it."""
+ORDER = (NEW_DAY_SENSOR, LOOP_SENSOR, ALERT_SENSOR)
+"""A day is closed, then what was decided about it is done, then people are told."""
 
 RUN_KEY_TAG = "dagster/run_key"
 SENSOR_TAG = "dagster/sensor_name"
@@ -56,6 +50,11 @@ class FinishedRun:
     def is_retraining(self) -> bool:
         """Whether it trained a candidate."""
         return self.job == RETRAINING
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether it put another model in force."""
+        return self.job == ROLLBACK
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class Simulation:
             self.clock.set(day)
             runs = list(self.tick(started))
             # More than one day where history is closed, or an earlier failure is made good.
-            first = min((run.first_day for run in runs if not run.is_retraining), default=day)
+            first = min((run.first_day for run in runs if run.job == DAILY_PIPELINE), default=day)
             yield ClosedDays(first, day, runs)
 
     def tick(self, started: Callable[[str], None] = lambda _: None) -> Iterator[FinishedRun]:
@@ -157,40 +156,47 @@ class Simulation:
             )
             if self.instance.get_runs_count(same):
                 return None
-        job = request.job_name or (DAILY_PIPELINE if sensor == NEW_DAY_SENSOR else RETRAINING)
-        first, last = _days_of(request)
+        job = request.job_name or DAILY_PIPELINE
+        first, last = _days_of(request, self.clock.today())
         started(f"{job} {first}" if first == last else f"{job} {first} to {last}")
         result = self._repository.get_job(job).execute_in_process(
             instance=self.instance,
             partition_key=request.partition_key,
             tags=tags,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                **request.run_config,
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
             raise_on_error=False,
         )
-        failure = "" if result.success else _failure(result, job, last)
+        failure = "" if result.success else failure_of(result, f"{job} of {last}")
         if failure and job == DAILY_PIPELINE:
             raise SimulationFailedError(failure)
         reason = request.tags.get(REASON_TAG, "")
         return FinishedRun(job, sensor, result.run_id, first, last, reason, failure)
 
 
-def _days_of(request: dg.RunRequest) -> tuple[date, date]:
+def _days_of(request: dg.RunRequest, today: date | None) -> tuple[date, date]:
+    """First and last day of a run; a rollback has no partition and is made at the clock's day."""
     if request.partition_key is not None:
         day = date.fromisoformat(request.partition_key)
         return day, day
+    if RANGE_START_TAG not in request.tags and today is not None:
+        return today, today
     return (
         date.fromisoformat(request.tags[RANGE_START_TAG]),
         date.fromisoformat(request.tags[RANGE_END_TAG]),
     )
 
 
-def _failure(result: dg.ExecuteInProcessResult, job: str, day: date) -> str:
+def failure_of(result: dg.ExecuteInProcessResult, what: str) -> str:
+    """Why a run failed, in one sentence that begins with `what`."""
     for event in result.filter_events(lambda e: e.is_step_failure):
         error = event.step_failure_data.error
         cause = error.cause if error is not None and error.cause is not None else error
         message = cause.message.strip() if cause is not None else "unknown cause"
-        return f"{job} of {day} failed in {event.step_key}: {message} (run {result.run_id})"
-    return f"{job} of {day} failed before its first step (run {result.run_id})"
+        return f"{what} failed in {event.step_key}: {message} (run {result.run_id})"
+    return f"{what} failed before its first step (run {result.run_id})"
 
 
 @contextmanager

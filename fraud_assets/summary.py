@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import fmean
+from typing import Final
 
 import dagster as dg
 from rich.console import Console, Group
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from fraud_assets.assets import (
     CHAMPION,
+    DECISION,
     DRIFT,
     EVALUATION,
     FEATURES,
@@ -31,15 +33,18 @@ from fraud_assets.assets.label_history import LabelHistory
 from fraud_assets.jobs import RETRAINING
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import (
+    PARTITION_TAG,
+    DecisionRecord,
     DriftRecord,
     EvaluationRecord,
     PerformanceRecord,
     PredictionRecord,
     PromotionRecord,
     ValidationRecord,
+    latest,
+    latest_by_day,
 )
 from fraud_assets.partitions import SimulationDays
-from fraud_assets.sensors import PARTITION_TAG, latest, latest_by_day
 from fraud_assets.settings import Settings
 from fraud_assets.simulation import ClosedDays, FinishedRun, Simulation
 from fraud_assets.transactions.profile import Profile, load_profile
@@ -92,11 +97,34 @@ def _line(instance: dg.DagsterInstance, closed: ClosedDays) -> Text:
             f"drift {_share(drift.drift_share):>4}  AP {_number(performance.average_precision)}"
             + (f" of {performance.matured_day:%m-%d}" if performance.matured_day else "")
         )
+    decided = latest(instance, DECISION, day, DecisionRecord)
+    before = latest(instance, DECISION, day - timedelta(days=1), DecisionRecord)
+    if decided is not None and _is_news(decided, before):
+        line.append(f"\n            {_SAID[decided.action]}: {decided.reason}", style="yellow")
     for run in closed.runs:
         if run.is_retraining:
-            line.append(f"\n            {run.sensor}: {run.reason}", style="yellow")
             line.append(f"\n            {_verdict(instance, run)}", style="bold")
+        elif run.failure:
+            line.append(f"\n            {run.failure}", style="bold red")
     return line
+
+
+_SAID: Final = {
+    "nothing": "",
+    "warn": "warning",
+    "retrain": "retraining",
+    "fall_back": "falling back",
+    "roll_back": "rolling back",
+    "restore": "restoring",
+}
+
+
+def _is_news(decided: DecisionRecord, before: DecisionRecord | None) -> bool:
+    """Whether to tell of it: not of a warning that only repeats the day before's."""
+    if decided.action == "nothing":
+        return False
+    said_before = before is not None and (before.action, before.rule) == ("warn", decided.rule)
+    return decided.action != "warn" or not said_before
 
 
 def _verdict(instance: dg.DagsterInstance, run: FinishedRun) -> str:
@@ -120,6 +148,7 @@ class _Day:
     realised: PerformanceRecord | None
     trained: bool
     promotion: PromotionRecord | None
+    decision: DecisionRecord | None
 
 
 def summarise(settings: Settings, instance: dg.DagsterInstance) -> Group:
@@ -164,7 +193,7 @@ def summarise(settings: Settings, instance: dg.DagsterInstance) -> Group:
 
 def _draw(settings: Settings, days: Sequence[_Day]) -> Path:
     """Keep the picture of the days beside the lake."""
-    from fraud_assets.monitoring.timeline import TimelineDay, timeline
+    from fraud_assets.monitoring.reporting.timeline import TimelineDay, timeline
 
     shown = [
         TimelineDay(
@@ -189,6 +218,7 @@ def _read_days(instance: dg.DagsterInstance) -> list[_Day]:
     performance = latest_by_day(instance, PERFORMANCE, PerformanceRecord)
     realised = {r.matured_day: r for r in performance.values() if r.matured_day is not None}
     promotions = latest_by_day(instance, CHAMPION, PromotionRecord)
+    decisions = latest_by_day(instance, DECISION, DecisionRecord)
     runs = instance.get_run_records(dg.RunsFilter(job_name=RETRAINING))
     trained = {r.dagster_run.tags.get(PARTITION_TAG) for r in runs}
     return [
@@ -200,6 +230,7 @@ def _read_days(instance: dg.DagsterInstance) -> list[_Day]:
             realised.get(day),
             str(day) in trained,
             promotions.get(day),
+            decisions.get(day),
         )
         for day in sorted(validations)
         if day in scored
@@ -228,6 +259,8 @@ def _day_table(days: Sequence[_Day]) -> Table:
         event = ""
         if one.trained:
             event = "trained, promoted" if _promoted(one) else "trained, refused"
+        elif one.decision is not None and one.decision.target:
+            event = f"{_SAID[one.decision.action]} to {one.decision.target}"
         real = one.realised
         table.add_row(
             str(one.day),

@@ -21,3 +21,8 @@ CHAMPION: Final = "champion_model"
 PREDICTIONS: Final = "fraud_predictions"
 DRIFT: Final = "drift_report"
 PERFORMANCE: Final = "performance_report"
+DECISION: Final = "loop_decision"
+DASHBOARD: Final = "debugging_dashboard"
+
+RETRAINING: Final = "retraining"
+"""The job that materialises the models; named here, because a decision asks whether it runs."""

@@ -9,12 +9,12 @@ import dagster as dg
 import pytest
 import yaml
 
-from fraud_assets.assets import DRIFT, FEATURES, PERFORMANCE, VALIDATED
+from fraud_assets.assets import DECISION
 from fraud_assets.definitions import build_defs
-from fraud_assets.jobs import RETRAINING
-from fraud_assets.metadata import DriftRecord, PerformanceRecord, Record, ValidationRecord
 from fraud_assets.resources import store_resource
 from fraud_assets.settings import Settings
+from fraud_assets.store.decisions import StoredDecision
+from fraud_assets.store.decisions import record as record_decision
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.migrate import migrate
 from fraud_assets.store.promotions import Promotion, record
@@ -54,50 +54,28 @@ class Pipeline:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.settings, self.instance = settings, instance
+        self.decided = 0
         self.defs = build_defs(settings)
         self.repository = self.defs.get_repository_def()
         migrate(settings.store_sqlalchemy_url)
 
-    def report(self, asset: str, one: date, metadata: Record | None = None) -> None:
-        self.instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                asset, partition=str(one), metadata=metadata.to_dagster() if metadata else {}
-            )
-        )
+    def report(self, asset: str, one: date) -> None:
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=str(one)))
 
-    def drift(self, one: date, share: float | None = 0.1, **changes: Any) -> None:
-        values: dict[str, Any] = {
-            "day": one, "status": "measured", "drift_share": share,
-            "drifted_columns": ["amount"], "score_drift": 0.2, "rows": 5000,
-            "reference_rows": 5000, "reference": "earlier", "method": "distance",
-            "column_threshold": 0.1, "champion_version": "1", "report_path": "",
-        }  # fmt: skip
-        self.report(DRIFT, one, DriftRecord(**{**values, **changes}))
-
-    def performance(self, one: date, precision: float | None = 0.8, **changes: Any) -> None:
-        fields = dict.fromkeys(PerformanceRecord.model_fields)
-        values: dict[str, Any] = {
-            **fields, "day": one, "matured_day": one - timedelta(days=1), "rows": 5000,
-            "positives": 15, "average_precision": precision, "model_version": "1",
-            "champion_gate_average_precision": 0.8,
-        }  # fmt: skip
-        self.report(PERFORMANCE, one, PerformanceRecord(**{**values, **changes}))
-
-    def validation(self, one: date, reject_share: float = 0.0) -> None:
-        values = {"raw_rows": 5000, "validated_rows": 5000, "quarantined_rows": 0}
-        account = ValidationRecord(
-            **values, duplicate_rows=0, reject_share=reject_share, sha256="x"
-        )
-        self.report(VALIDATED, one, account)
-
-    def close(self, last: int, *, drift_from: int = 999, worse_from: int = 999) -> None:
-        """Reports of the days 0 to `last`; of the last one too."""
+    def close(self, last: int) -> None:
+        """The days 0 to `last` are closed."""
         for index in range(last + 1):
-            one = day(index)
-            self.report(FEATURES, one)
-            self.validation(one)
-            self.drift(one, 0.6 if index >= drift_from else 0.1)
-            self.performance(one, 0.4 if index > worse_from else 0.8)
+            self.report(DECISION, day(index))
+
+    def decide(self, one: date, action: str = "nothing", **changes: Any) -> StoredDecision:
+        """A decision of the policy, as the asset would have recorded it."""
+        self.decided += 1
+        values = {
+            "day": one, "action": action, "rule": "quiet", "champion": "1", "reason": "because",
+            "fingerprint": f"reports {self.decided}", "run_id": "a-run",
+        }  # fmt: skip
+        with PredictionStore(self.settings.store_sqlalchemy_url) as store:
+            return record_decision(store, StoredDecision(**{**values, **changes}))
 
     def promote(self, one: date, version: str = "1") -> None:
         with PredictionStore(self.settings.store_sqlalchemy_url) as store:
@@ -115,15 +93,6 @@ class Pipeline:
             resources={"store": store_resource(self.settings)},
         ) as context:
             return self.repository.get_sensor_def(sensor).evaluate_tick(context)
-
-    def run(
-        self,
-        tags: dict[str, str],
-        status: dg.DagsterRunStatus = dg.DagsterRunStatus.SUCCESS,
-    ) -> None:
-        """A run of the retraining job, as the daemon would have made it from a request."""
-        job = self.repository.get_job(RETRAINING)
-        self.instance.create_run_for_job(job, status=status, tags=tags)
 
 
 @pytest.fixture
@@ -161,13 +130,8 @@ def make(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def pipeline(make) -> Pipeline:
-    """A champion since day 5, whose days are closed up to day 20 without anything remarkable."""
+    """A champion since day 5, and days closed up to day 20."""
     made = make()
     made.promote(day(5))
+    made.close(20)
     return made
-
-
-@pytest.fixture
-def small_profile() -> dict[str, Any]:
-    """A profile of short windows, to be changed by a test."""
-    return PROFILE

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from fraud_assets.assets import FEATURES, RAW
+from fraud_assets.assets import FEATURES, PERFORMANCE, RAW
 from fraud_assets.clock import SimulationClock
 from fraud_assets.sensors import NEW_DAY_SENSOR
 
@@ -72,7 +72,7 @@ def test_a_day_that_stopped_half_way_is_not_taken_for_closed(make) -> None:
     SimulationClock(pipeline.settings.data_dir).set(day(9))
     pipeline.close(8)
     pipeline.report(RAW, day(9))
-    pipeline.performance(day(9))
+    pipeline.report(PERFORMANCE, day(9))
     assert only_request(pipeline.tick(NEW_DAY_SENSOR)).partition_key == str(day(9))
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 
 from fraud_assets.assets import EVALUATION, FEATURES, LABELS, MODEL, VALIDATED
 from fraud_assets.assets.champion import ChampionInForce, champion_in_force
+from fraud_assets.assets.decorator import asset
 from fraud_assets.assets.describe import fold_table, pictures, table
 from fraud_assets.assets.models.setting import (
     CANDIDATE_FILE,
@@ -16,7 +17,6 @@ from fraud_assets.assets.models.setting import (
     EVALUATION_PAGE,
     MODEL_CARD,
     ModelSetting,
-    model_asset,
 )
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import EvaluationRecord, ModelRecord
@@ -44,7 +44,7 @@ def build_evaluation_report(setting: ModelSetting) -> dg.AssetsDefinition:
     profile = setting.profile
     history = trailing_mapping(setting.history + setting.features.lookback_days)
 
-    @model_asset(
+    @asset(
         key=EVALUATION,
         kinds={"mlflow", "python"},
         deps=[

@@ -1,30 +1,28 @@
 """The promotion: the gate's decision on the record, and the alias moved."""
 
-from datetime import date, timedelta
-
 import dagster as dg
 
 from fraud_assets.assets import CHAMPION, EVALUATION
+from fraud_assets.assets.decorator import asset
 from fraud_assets.assets.describe import column_schema
 from fraud_assets.assets.models.setting import (
     EVALUATION_FILE,
     MODEL_CARD,
     PROMOTION_FILE,
     ModelSetting,
-    model_asset,
 )
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import EvaluationRecord, PromotionRecord
 from fraud_assets.modeling.registry import ModelRegistry
 from fraud_assets.modeling.rules import RuleSet
-from fraud_assets.partitions import run_days
+from fraud_assets.partitions import day_after, run_days
 from fraud_assets.store.engine import PredictionStore
 
 
 def build_champion_model(setting: ModelSetting) -> dg.AssetsDefinition:
     """The asset `champion_model`."""
 
-    @model_asset(
+    @asset(
         key=CHAMPION,
         kinds={"mlflow", "sqlalchemy"},
         deps=[dg.AssetDep(EVALUATION)],
@@ -49,6 +47,7 @@ def build_champion_model(setting: ModelSetting) -> dg.AssetsDefinition:
         store: dg.ResourceParam[PredictionStore],
         registry: dg.ResourceParam[ModelRegistry],
     ) -> None:
+        from fraud_assets.modeling.promotion import follow_the_record
         from fraud_assets.store.promotions import Promotion, champion_on, record
 
         for day in run_days(context):
@@ -78,16 +77,12 @@ def build_champion_model(setting: ModelSetting) -> dg.AssetsDefinition:
                     run_id=context.run_id,
                 ),
             )
-            current = champion_on(store, date.max)
-            if current is not None and current.version != RuleSet().version:
-                registry.set_alias("champion", current.version)
-            else:  # never promoted, or rolled back to the rules, which are no registered version
-                registry.remove_alias("champion")
+            follow_the_record(store, registry)
             promotion = PromotionRecord(
                 action=decision.action,
                 version=decision.version,
                 previous_version=decision.previous_version or "",
-                effective_from=day + timedelta(days=1),
+                effective_from=day_after(day),
                 reason=decision.reason,
             )
             lake.write_document(CHAMPION, day, PROMOTION_FILE, promotion.model_dump_json(indent=1))

@@ -1,6 +1,5 @@
 """What the three assets of the group share: the days that they read, and the files they leave."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -69,9 +68,3 @@ class ModelSetting:
             )
         except NotEnoughHistoryError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-
-
-def model_asset(**arguments: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:  # noqa: ANN401
-    """`dg.asset` as far as the type checker can follow arguments given as a dictionary."""
-    decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(**arguments)
-    return decorator

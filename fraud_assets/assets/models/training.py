@@ -9,8 +9,9 @@ from typing import Any, Final
 import dagster as dg
 
 from fraud_assets.assets import FEATURES, LABELS, MODEL
+from fraud_assets.assets.decorator import asset
 from fraud_assets.assets.describe import fold_table, pictures, table
-from fraud_assets.assets.models.setting import CANDIDATE_FILE, ModelSetting, model_asset
+from fraud_assets.assets.models.setting import CANDIDATE_FILE, ModelSetting
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import ModelRecord
 from fraud_assets.modeling.registry import ModelRegistry
@@ -53,7 +54,7 @@ class TrainingConfig(dg.Config):
 def build_fraud_model(setting: ModelSetting) -> dg.AssetsDefinition:
     """The asset `fraud_model`."""
 
-    @model_asset(
+    @asset(
         key=MODEL,
         kinds={KINDS[setting.profile.training.estimator], "optuna", "mlflow"},
         deps=setting.data(),
