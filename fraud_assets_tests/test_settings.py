@@ -53,6 +53,55 @@ def test_a_password_is_not_shown() -> None:
     assert "hunter2" in settings.store_sqlalchemy_url
 
 
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("", []),
+        ("json://a", ["json://a"]),
+        ("json://a, mailto://u:p@b/?to=x@c,y@d,slack://T/B/C", None),
+        ('["json://a", "mailto://u:p@b/?to=x@c,y@d", "slack://T/B/C"]', None),
+    ],
+)
+def test_alert_urls_are_read_as_text_or_as_a_json_list(monkeypatch, text, urls) -> None:
+    monkeypatch.setenv("FRAUD_ALERTS__URLS", text)
+    found = [url.get_secret_value() for url in Settings(_env_file=None).alerts.urls]
+    assert found == (
+        ["json://a", "mailto://u:p@b/?to=x@c,y@d", "slack://T/B/C"] if urls is None else urls
+    )
+
+
+def test_alerts_go_nowhere_by_default() -> None:
+    alerts = Settings(_env_file=None).alerts
+    assert alerts.urls == []
+    assert (alerts.minimum_severity, alerts.silent_after_minutes) == ("warning", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("URLS", '["json://hunter2"'),
+        ("URLS", '[{"url": "json://hunter2"}]'),
+        ("URLS__0", "json://hunter2"),
+        ("MINIMUM_SEVERITY", "hunter2"),
+        ("QUIET_DAYS", "-1"),
+        ("UI_URL", "ftp://hunter2"),
+        ("UNKNOWN", "hunter2"),
+    ],
+)
+def test_a_wrong_alert_setting_is_named_without_what_may_be_secret(
+    monkeypatch, name, value
+) -> None:
+    monkeypatch.setenv(f"FRAUD_ALERTS__{name}", value)
+    with pytest.raises(ValidationError, match=name.split("__")[0].lower()) as refused:
+        Settings(_env_file=None)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_alert_urls_are_not_shown(monkeypatch) -> None:
+    monkeypatch.setenv("FRAUD_ALERTS__URLS", "json://user:hunter2@host")
+    assert "hunter2" not in repr(Settings(_env_file=None))
+
+
 def test_the_clock_moves_forward_only(tmp_path) -> None:
     clock = SimulationClock(tmp_path / "data")
     assert clock.today() is None

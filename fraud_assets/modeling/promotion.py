@@ -80,7 +80,7 @@ def roll_back(
             action=action,
             version=target,
             model_hash=model_hash,
-            previous_version=in_force.previous_version if already and in_force else now,
+            previous_version=_displaced(store, in_force, action, already=already) or now,
             reason=reason,
             numbers=numbers or {},
             run_id=run_id,
@@ -97,6 +97,19 @@ def follow_the_record(store: PredictionStore, registry: ModelRegistry) -> None:
         registry.set_alias(CHAMPION, current.version)
     else:  # never promoted, or the rules, which are no registered version
         registry.remove_alias(CHAMPION)
+
+
+def _displaced(
+    store: PredictionStore, in_force: Promotion | None, action: Move, *, already: bool
+) -> str | None:
+    """What the record names as displaced, where that is not simply what is in force.
+
+    A stand-in that fails in its turn does not become the champion that is waited for.
+    """
+    if already and in_force is not None:
+        return in_force.previous_version
+    suspended = suspended_on(store, date.max) if action == "fallback" else None
+    return suspended.previous_version if suspended is not None else None
 
 
 def _target(store: PredictionStore, to: str, rules: str) -> str:

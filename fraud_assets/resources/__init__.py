@@ -43,5 +43,8 @@ def store_resource(settings: Settings) -> dg.ResourceDefinition:
         return PredictionStore(settings.store_sqlalchemy_url)
 
     return dg.ResourceDefinition(
-        create, description="Predictions, analysts' labels and promotions: SQLite or PostgreSQL."
+        create,
+        description=(
+            "Predictions, analysts' labels, promotions, decisions and alerts: SQLite or PostgreSQL."
+        ),
     )

@@ -66,14 +66,22 @@ class ValidationOutcome:
         A row counts under each rule that it broke, so the rows may add up to more than there
         are. Duplicates are included.
         """
-        reasons = pl.concat([self.quarantined[c.REASON], self.duplicates[c.REASON]])
-        return (
-            pl.DataFrame({"reason": reasons.explode(empty_as_null=False)})
-            .with_columns(pl.col("reason").str.replace(_GIVEN, ""))
-            .group_by("reason")
-            .agg(pl.len().cast(pl.Int64).alias("rows"))
-            .sort(["rows", "reason"], descending=[True, False])
-        )
+        return counted_reasons(pl.concat([self.quarantined[c.REASON], self.duplicates[c.REASON]]))
+
+
+def counted_reasons(reasons: pl.Series) -> pl.DataFrame:
+    """`reason` (without the offending value) and `rows`, most frequent first.
+
+    Args:
+        reasons: a list of reasons per row.
+    """
+    return (
+        pl.DataFrame({"reason": reasons.explode(empty_as_null=False)})
+        .with_columns(pl.col("reason").str.replace(_GIVEN, ""))
+        .group_by("reason")
+        .agg(pl.len().cast(pl.Int64).alias("rows"))
+        .sort(["rows", "reason"], descending=[True, False])
+    )
 
 
 def validate_day(

@@ -32,6 +32,7 @@ from fraud_assets.monitoring.records import DayDrift, DayPerformance
 from fraud_assets.partitions import day_after, run_days, trailing_mapping
 from fraud_assets.store.decisions import StoredDecision
 from fraud_assets.store.engine import PredictionStore
+from fraud_assets.store.promotions import Promotion
 from fraud_assets.transactions.columns import DECISION as ALERT_OR_PASS
 from fraud_assets.transactions.columns import REASON, SCORE
 
@@ -67,6 +68,7 @@ def build_debugging_dashboard(setting: MonitoringSetting) -> dg.AssetsDefinition
     ) -> None:
         from fraud_assets.monitoring.reporting.dashboard import dashboard_page
         from fraud_assets.store.decisions import history, latest_of
+        from fraud_assets.store.promotions import champion_on
 
         drifts = Records(lake, DRIFT, DayDrift, [])
         performances = Records(lake, PERFORMANCE, DayPerformance, [])
@@ -91,7 +93,7 @@ def build_debugging_dashboard(setting: MonitoringSetting) -> dg.AssetsDefinition
                         performances=list(performances.up_to(shown).values()),
                         log=[one for one in log if one.day <= day],
                         quality=latest(context.instance, VALIDATED, day, ValidationRecord),
-                        champion_since=_since(store, day),
+                        promotion=champion_on(store, day),
                     )
                 )
                 path = lake.write_document(DASHBOARD, day, DASHBOARD_FILE, page)
@@ -115,7 +117,7 @@ def _facts(
     performances: Sequence[DayPerformance],
     log: Sequence[StoredDecision],
     quality: ValidationRecord | None,
-    champion_since: date | None,
+    promotion: Promotion | None,
 ) -> Any:  # noqa: ANN401  the class is imported where it is used
     from fraud_assets.monitoring.reporting.dashboard import DashboardFacts
 
@@ -128,7 +130,8 @@ def _facts(
         profile=setting.profile.name,
         decision=as_decision(stored),
         choices=setting.profile.monitoring,
-        champion_since=champion_since,
+        champion_since=day_after(promotion.day) if promotion is not None else None,
+        suspended=promotion.previous_version if _stands_in(promotion) else None,
         drift_days=drifts,
         performance_days=performances,
         past_decisions=[as_decision(one) for one in log if one.day < day],
@@ -154,23 +157,15 @@ def _in_ui(setting: MonitoringSetting, key: str, day: date) -> str:
     return f"{setting.ui_url.rstrip('/')}/assets/{key}?partition={day}"
 
 
-def _since(store: PredictionStore, day: date) -> date | None:
-    from fraud_assets.store.promotions import champion_on
-
-    promotion = champion_on(store, day)
-    return day_after(promotion.day) if promotion is not None else None
+def _stands_in(promotion: Promotion | None) -> bool:
+    return promotion is not None and promotion.action == "fallback"
 
 
 def _reasons(lake: Lake, day: date) -> list[dict[str, Any]]:
+    from fraud_assets.transactions.validation import counted_reasons
+
     rejected = lake.read_days(QUARANTINED, [day], [REASON, "is_duplicate"])
-    return (
-        rejected.filter(~pl.col("is_duplicate"))
-        .explode(REASON)
-        .group_by(pl.col(REASON).alias("reason"))
-        .agg(pl.len().alias("rows"))
-        .sort("rows", "reason", descending=[True, False])
-        .to_dicts()
-    )
+    return counted_reasons(rejected.filter(~pl.col("is_duplicate"))[REASON]).to_dicts()
 
 
 def _top_alerts(lake: Lake, day: date) -> list[dict[str, Any]]:

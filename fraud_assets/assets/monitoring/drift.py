@@ -185,7 +185,7 @@ def _details(
     found: DriftOfDay, record: DayDrift, trend: Records[DayDrift] | None, profile: Profile
 ) -> dict[str, Any]:
     from fraud_assets.modeling.reporting.plots import drift_bars
-    from fraud_assets.monitoring.reporting.trends import drift_trend
+    from fraud_assets.monitoring.reporting.trends import cause_bars, drift_trend
 
     choices = profile.monitoring
     content: dict[str, Any] = {}
@@ -197,6 +197,8 @@ def _details(
     if found.result is not None and found.result.columns:
         distances = {c.column: c.value for c in found.result.columns if c.value is not None}
         pngs["picture"] = drift_bars(distances, choices.column_threshold)
+    if record.drifted_columns:
+        pngs["causes_picture"] = cause_bars(found.causes)
     content |= pictures(pngs)
     if record.report_path:
         content["report_path"] = dg.MetadataValue.path(record.report_path)

@@ -120,7 +120,7 @@ def performance_trend(days: Sequence[DayPerformance]) -> bytes:
         axes.set(title="Average precision\n", ylabel="average precision")
         axis = DayAxis.of([*matured, *later])
         if later:
-            start = axis.place(min(later)) - 0.5
+            start = -0.5 if last is None else axis.place(last) + 0.5
             axes.axvspan(start, axis.length - 0.5, color=NOT_MATURE, label="labels not mature yet")
         weeks: Values = {day: one.week_average_precision for day, one in matured.items()}
         lows: Values = {day: one.week_low for day, one in matured.items()}
