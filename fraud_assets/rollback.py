@@ -37,7 +37,11 @@ def move_champion(
     registry: dg.ResourceParam[ModelRegistry],
 ) -> None:
     """Put `config.to` in force, and tell of it on the asset `champion_model`."""
-    from fraud_assets.modeling.promotion import NothingToRollBackToError, roll_back
+    from fraud_assets.modeling.promotion import (
+        AlreadyInForceError,
+        NothingToRollBackToError,
+        roll_back,
+    )
     from fraud_assets.modeling.registry import ModelNotFoundError
 
     day = date.fromisoformat(config.day) if config.day else _newest_day(context.instance)
@@ -53,6 +57,10 @@ def move_champion(
             run_id=context.run_id,
         )
     except (NothingToRollBackToError, ModelNotFoundError) as error:
+        if config.decision_id and isinstance(error, AlreadyInForceError):
+            # A day that is reported again decides again, and what it asks for has been done.
+            context.log.info(str(error))
+            return
         raise dg.Failure(str(error), allow_retries=False) from error
     record = PromotionRecord(
         action=moved.action,

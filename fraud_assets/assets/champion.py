@@ -78,19 +78,19 @@ def champion_in_force(
     if version in loaded:
         return loaded[version]
     rules = RuleSet()
+    # Not kept: on another day the rules may serve for another reason.
     if promotion is None:
-        champion = ChampionInForce(rules.version, rules, fallback="no champion yet")
-    elif promotion.version == rules.version:
-        champion = ChampionInForce(rules.version, rules, fallback=promotion.reason)
+        return ChampionInForce(rules.version, rules, fallback="no champion yet")
+    if promotion.version == rules.version:
+        return ChampionInForce(rules.version, rules, fallback=promotion.reason)
+    found = _loaded(registry, version)
+    if isinstance(found, FraudModel):
+        champion = ChampionInForce(version, found)
     else:
-        found = _loaded(registry, version)
-        if isinstance(found, FraudModel):
-            champion = ChampionInForce(version, found)
-        else:
-            log.warning(f"{day}: the rules score, because the champion, {found}")
-            champion = ChampionInForce(
-                rules.version, rules, fallback=found, is_missing=True, meant=version
-            )
+        log.warning(f"{day}: the rules score, because the champion, {found}")
+        champion = ChampionInForce(
+            rules.version, rules, fallback=found, is_missing=True, meant=version
+        )
     loaded[version] = champion
     return champion
 

@@ -30,6 +30,10 @@ class NothingToRollBackToError(ValueError):
     """The target of a rollback does not exist, or is in force already."""
 
 
+class AlreadyInForceError(NothingToRollBackToError):
+    """The target is in force already."""
+
+
 def roll_back(
     store: PredictionStore,
     registry: ModelRegistry,
@@ -43,7 +47,7 @@ def roll_back(
 ) -> Promotion:
     """Put another model in force from the day after `day` on, and let the alias follow.
 
-    Doing it again in the same run, or with the same target, adds nothing to the record.
+    Doing it again in the same run, as a step that is tried again does, only lets the alias follow.
 
     Args:
         store: with the record of promotions.
@@ -57,16 +61,19 @@ def roll_back(
         run_id: the Dagster run.
 
     Raises:
-        NothingToRollBackToError: the target is in force, or there is no previous champion.
+        AlreadyInForceError: the target is in force.
+        NothingToRollBackToError: there is no previous champion.
         ModelNotFoundError: the registry has no such version.
     """
     rules = RuleSet()
     in_force = champion_on(store, date.max)
+    if in_force is not None and run_id is not None and in_force.run_id == run_id:
+        follow_the_record(store, registry)
+        return in_force
     now = in_force.version if in_force is not None else rules.version
     target = _target(store, to, rules.version)
-    already = in_force is not None and run_id is not None and in_force.run_id == run_id
-    if target == now and not already:
-        raise NothingToRollBackToError(
+    if target == now:
+        raise AlreadyInForceError(
             f"version {now} is in force already: name another, `{PREVIOUS}`, or `{RULES}`"
         )
     if target == rules.version:
@@ -80,7 +87,7 @@ def roll_back(
             action=action,
             version=target,
             model_hash=model_hash,
-            previous_version=_displaced(store, in_force, action, already=already) or now,
+            previous_version=_displaced(store, action) or now,
             reason=reason,
             numbers=numbers or {},
             run_id=run_id,
@@ -99,15 +106,11 @@ def follow_the_record(store: PredictionStore, registry: ModelRegistry) -> None:
         registry.remove_alias(CHAMPION)
 
 
-def _displaced(
-    store: PredictionStore, in_force: Promotion | None, action: Move, *, already: bool
-) -> str | None:
+def _displaced(store: PredictionStore, action: Move) -> str | None:
     """What the record names as displaced, where that is not simply what is in force.
 
     A stand-in that fails in its turn does not become the champion that is waited for.
     """
-    if already and in_force is not None:
-        return in_force.previous_version
     suspended = suspended_on(store, date.max) if action == "fallback" else None
     return suspended.previous_version if suspended is not None else None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 from pydantic import AwareDatetime, BaseModel
@@ -23,6 +23,10 @@ from fraud_assets.sensors.new_day import closed_days
 from fraud_assets.settings import AlertSettings, Settings
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.transactions.profile import Profile
+from fraud_assets.transactions.sources import SourceError
+
+if TYPE_CHECKING:
+    from fraud_assets.resources.alerts import AlertChannels, DeliveryReport
 
 ALERT_SENSOR: Final = "alert_sensor"
 
@@ -71,10 +75,10 @@ def build_alert_sensor(settings: Settings, profile: Profile) -> dg.SensorDefinit
         now = datetime.now(UTC)
         seen = Seen.model_validate_json(context.cursor) if context.cursor else Seen()
         closed = closed_days(context.instance)
-        landed = landed_days(settings, profile)
+        landed = _landed(settings, profile, seen, closed)
         found = [
             *_decided(store, seen, links, choices),
-            *_promoted(store, seen, links, choices),
+            *_promoted(store, seen, links, choices, now),
             *_failed(context.instance, seen, links, now),
             *_late(seen, landed, closed, links=links, choices=choices, now=now),
             *_silent(seen, landed, settings, links, now),
@@ -90,11 +94,36 @@ def build_alert_sensor(settings: Settings, profile: Profile) -> dg.SensorDefinit
             )
             for alert in found
         )
-        report = deliver_pending(store, AlertChannels.of(choices), now)
-        said = f"{len(found)} found, {raised} new; {report}"
-        return dg.SensorResult(skip_reason=said, cursor=seen.model_dump_json())
+        channels = AlertChannels.of(choices)
+        told = said(len(found), raised, deliver_pending(store, channels, now), channels)
+        return dg.SensorResult(skip_reason=told, cursor=seen.model_dump_json())
 
     return alert_sensor
+
+
+def said(found: int, raised: int, report: "DeliveryReport", channels: "AlertChannels") -> str:
+    """What a tick has done, in one sentence with its numbers.
+
+    Args:
+        found: alerts that were made from what is new.
+        raised: how many of these a message is due for; the others are of episodes that are known.
+        report: of the delivery, which also takes what earlier ticks have left.
+        channels: where to.
+    """
+    counts = {
+        "of known episodes": found - raised,
+        "sent": report.sent,
+        "kept and not sent": report.not_sent,
+        "given up": report.failed,
+        "waiting": report.waiting,
+    }
+    parts = [f"{raised} {'alert' if raised == 1 else 'alerts'} raised"]
+    parts += [f"{count} {what}" for what, count in counts.items() if count]
+    # One server that is down is one problem, however many alerts wait for it.
+    problems = list(dict.fromkeys(one.partition(": ")[2] for one in report.problems))
+    if report.not_sent and not channels.channels:
+        problems.append("FRAUD_ALERTS__URLS names no channel")
+    return ", ".join(parts) + (": " + "; ".join(problems) if problems else "")
 
 
 def _decided(
@@ -112,7 +141,7 @@ def _decided(
 
 
 def _promoted(
-    store: PredictionStore, seen: Seen, links: Links, choices: AlertSettings
+    store: PredictionStore, seen: Seen, links: Links, choices: AlertSettings, now: datetime
 ) -> Iterator[Alert]:
     from fraud_assets.store.promotions import history
 
@@ -120,7 +149,10 @@ def _promoted(
     newest = max((one.day for one in unread), default=date.min)
     for one in unread:
         seen.promotion = one.id or seen.promotion
-        if _is_news(one.day, newest, choices):
+        # Promotions are rare: the newest that is unread may be weeks old itself.
+        recorded = now - one.created_at if one.created_at is not None else timedelta()
+        is_recent = recorded <= timedelta(days=max(1, choices.quiet_days))
+        if is_recent and _is_news(one.day, newest, choices):
             yield of_promotion(
                 one.day,
                 one.action,
@@ -129,6 +161,8 @@ def _promoted(
                 one.reason,
                 promotion_id=seen.promotion,
                 links=links,
+                # The gate's. A change of service has none of its own.
+                numbers=one.numbers if one.action in ("promote", "keep") else None,
             )
 
 
@@ -169,7 +203,27 @@ def _cause(instance: dg.DagsterInstance, run_id: str) -> tuple[str | None, str]:
 
 def _days_of(tags: Mapping[str, str]) -> list[date]:
     names = (PARTITION_TAG, RANGE_START_TAG, RANGE_END_TAG)
-    return sorted({date.fromisoformat(tags[name]) for name in names if name in tags})
+    return sorted({day for name in names if (day := _day(tags.get(name, ""))) is not None})
+
+
+def _day(partition: str) -> date | None:
+    """The instance may hold other people's jobs too, whose partitions need not be days."""
+    try:
+        return date.fromisoformat(partition)
+    except ValueError:
+        return None
+
+
+def _landed(settings: Settings, profile: Profile, seen: Seen, closed: set[date]) -> list[date]:
+    """The days that have landed; where the source cannot tell, those that are known to have.
+
+    A source that is down, or an SQL source without a query for its days, must not keep back what
+    there is to tell. A day that was waiting waits on.
+    """
+    try:
+        return landed_days(settings, profile)
+    except SourceError:
+        return sorted({*seen.waiting, *closed, *filter(None, [seen.newest_landed])})
 
 
 def _late(

@@ -84,24 +84,9 @@ def latest_of(store: PredictionStore, day: date) -> StoredDecision | None:
     return _latest(store, decisions.c.day == day)
 
 
-def latest_before(store: PredictionStore, day: date) -> StoredDecision | None:
-    """The last decision of the newest day before `day`; None if there is none.
-
-    By day and then by the order of the record: an old day that is closed again late does not
-    stand before a newer one.
-    """
-    return _latest(store, decisions.c.day < day)
-
-
 def last_retraining(store: PredictionStore, up_to: date) -> StoredDecision | None:
     """The decision of the newest day up to `up_to`, that one included, that asked to retrain."""
     return _latest(store, and_(decisions.c.day <= up_to, decisions.c.action == "retrain"))
-
-
-def last_requested(store: PredictionStore, up_to: date) -> date | None:
-    """The day of `last_retraining`; None if no retraining was ever asked for."""
-    found = last_retraining(store, up_to)
-    return None if found is None else found.day
 
 
 def history(

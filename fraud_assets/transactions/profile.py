@@ -276,6 +276,9 @@ class MonitoringChoices(_Model):
     """What counts as drift, decay or damage, and how soon something may follow something else."""
 
     drift_share_threshold: Share = 0.3
+    drift_alone: Literal["warn", "retrain"] = "warn"
+    """What drift leads to where performance has not fallen; see ADR 13 before you change it."""
+
     column_threshold: Annotated[float, Field(gt=0)] = 0.1
     sample_rows: Annotated[int, Field(ge=100)] = 10_000
     page_columns: Annotated[int, Field(ge=1)] = 10

@@ -112,6 +112,15 @@ def test_drift_without_loss_of_performance_is_a_warning_and_no_retraining() -> N
     assert decision.findings[0].since == SINCE
 
 
+def test_a_profile_may_have_drift_alone_retrain() -> None:
+    drifting = facts(drift=DRIFTED, drifting_since=SINCE)
+    decision = decide(drifting, profile(drift_alone="retrain"))
+    assert (decision.action, decision.rule, decision.since) == ("retrain", "drift", SINCE)
+    fresh = replace(drifting, drifting_since=DAY)
+    waiting = decide(fresh, profile(drift_alone="retrain"))
+    assert (waiting.action, waiting.waiting_for) == ("warn", "frauds")
+
+
 def test_decay_retrains_once_frauds_of_the_changed_days_can_be_learnt() -> None:
     decision = decide(facts(performance=DECAYED, decaying_since=SINCE), profile())
     assert (decision.action, decision.rule, decision.since) == ("retrain", "decay", SINCE)

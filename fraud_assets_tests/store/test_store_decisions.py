@@ -16,9 +16,7 @@ from fraud_assets.store import decisions, schema
 from fraud_assets.store.decisions import (
     StoredDecision,
     history,
-    last_requested,
     last_retraining,
-    latest_before,
     latest_of,
     record,
 )
@@ -105,7 +103,6 @@ def test_a_day_that_is_closed_again_from_the_same_facts_adds_nothing(
 
 def test_the_last_decision_of_the_newest_day_counts(store: PredictionStore) -> None:
     assert latest_of(store, day(5)) is None
-    assert latest_before(store, day(5)) is None
     for number, fingerprint in ((7, "a"), (5, "a"), (5, "b"), (3, "a")):
         record(store, decided(number, fingerprint=fingerprint))
 
@@ -115,29 +112,18 @@ def test_the_last_decision_of_the_newest_day_counts(store: PredictionStore) -> N
 
     assert named(latest_of(store, day(5))) == (5, "b")
     assert latest_of(store, day(4)) is None
-    assert named(latest_before(store, day(7))) == (5, "b")
-    assert named(latest_before(store, day(8))) == (7, "a")
-    assert named(latest_before(store, day(5))) == (3, "a")
-    assert latest_before(store, day(3)) is None
 
 
 def test_the_last_retraining_is_the_newest_days_and_never_a_later_ones(
     store: PredictionStore,
 ) -> None:
-    assert last_requested(store, day(30)) is None
+    assert last_retraining(store, day(30)) is None
     record(store, decided(9, "retrain", since=day(4)))
     record(store, decided(4, "retrain", since=day(1)))  # an older day, recorded later
     record(store, decided(12, "warn"))
-    assert [last_requested(store, day(n)) for n in (3, 4, 8, 9, 30)] == [
-        None,
-        day(4),
-        day(4),
-        day(9),
-        day(9),
-    ]
-    found = last_retraining(store, day(30))
-    assert found is not None
-    assert found.since == day(4)
+    found = [last_retraining(store, day(n)) for n in (3, 4, 8, 9, 30)]
+    assert [one and one.day for one in found] == [None, day(4), day(4), day(9), day(9)]
+    assert [one and one.since for one in found] == [None, day(1), day(1), day(4), day(4)]
 
 
 def test_a_reader_goes_on_from_the_last_decision_that_it_saw(store: PredictionStore) -> None:

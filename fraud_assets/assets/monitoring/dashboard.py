@@ -122,6 +122,8 @@ def _facts(
     from fraud_assets.monitoring.reporting.dashboard import DashboardFacts
 
     day = stored.day
+    stands_in = promotion is not None and promotion.action == "fallback"
+    suspended = promotion.previous_version if promotion is not None and stands_in else None
     tables = lake.read_json(DRIFT, day, TABLES_FILE)
     links = {"loop_decision in the UI": _in_ui(setting, DECISION, day)}
     if lake.has_day(DRIFT, day, REPORT_FILE):
@@ -131,7 +133,7 @@ def _facts(
         decision=as_decision(stored),
         choices=setting.profile.monitoring,
         champion_since=day_after(promotion.day) if promotion is not None else None,
-        suspended=promotion.previous_version if _stands_in(promotion) else None,
+        suspended=suspended,
         drift_days=drifts,
         performance_days=performances,
         past_decisions=[as_decision(one) for one in log if one.day < day],
@@ -155,10 +157,6 @@ def as_decision(stored: StoredDecision) -> Decision:
 
 def _in_ui(setting: MonitoringSetting, key: str, day: date) -> str:
     return f"{setting.ui_url.rstrip('/')}/assets/{key}?partition={day}"
-
-
-def _stands_in(promotion: Promotion | None) -> bool:
-    return promotion is not None and promotion.action == "fallback"
 
 
 def _reasons(lake: Lake, day: date) -> list[dict[str, Any]]:

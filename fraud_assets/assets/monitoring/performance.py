@@ -142,7 +142,11 @@ def gate_level(lake: Lake, champion: ChampionInForce) -> GateLevel | None:
     """What the champion reached on the days on which it was promoted; None for the rules."""
     if not isinstance(champion.model, FraudModel):
         return None
-    report = lake.read_json(EVALUATION, champion.model.manifest.trained_as_of, EVALUATION_FILE)
+    judged = champion.model.manifest.trained_as_of
+    # A version that was put in force by hand may never have been judged.
+    if not lake.has_day(EVALUATION, judged, EVALUATION_FILE):
+        return GateLevel(None, None)
+    report = lake.read_json(EVALUATION, judged, EVALUATION_FILE)
     record = EvaluationRecord.model_validate(report["record"])
     # The day may have been trained again since, and then its report is of another version.
     if record.candidate_version != champion.version:
@@ -175,11 +179,15 @@ def _judged_before(setting: MonitoringSetting, lake: Lake, day: date) -> pl.Data
 
 
 def _details(record: DayPerformance, trend: Records[DayPerformance] | None) -> dict[str, Any]:
+    from fraud_assets.monitoring.reconciliation import reconciliation_summary
     from fraud_assets.monitoring.reporting.trends import performance_trend
 
     content: dict[str, Any] = table("compared", [one.model_dump() for one in record.alternatives])
     if trend is not None:
-        content |= pictures({"trend": performance_trend(list(trend.values()))})
+        days = list(trend.values())
+        content |= pictures({"trend": performance_trend(days)})
+        summary = vars(reconciliation_summary(days))
+        content["estimate_so_far"] = dg.MetadataValue.json(summary)
     return content
 
 

@@ -22,7 +22,7 @@ FindingKind = Literal[
 
 Rule = Literal[
     "outdated", "unloadable", "broken_inputs", "healthy", "worse", "first_training", "decay",
-    "episode", "unconfirmed_drift", "growth", "age", "findings", "quiet",
+    "drift", "episode", "unconfirmed_drift", "growth", "age", "findings", "quiet",
 ]  # fmt: skip
 """What decided. `episode` is another retraining on more days of a change that was found before."""
 

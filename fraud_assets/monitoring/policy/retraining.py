@@ -16,7 +16,7 @@ from fraud_assets.monitoring.policy.decision import (
     Rule,
     made,
 )
-from fraud_assets.monitoring.policy.findings import decayed
+from fraud_assets.monitoring.policy.findings import decayed, is_drifting
 from fraud_assets.transactions.profile import Profile
 
 
@@ -51,6 +51,9 @@ def _grounds(facts: Facts, profile: Profile) -> Iterator[_Ground]:
     if decay is not None:
         since = facts.decaying_since or facts.performance.matured_day
         yield _Ground("decay", decay, since, grown=True)
+    if choices.drift_alone == "retrain" and is_drifting(facts.drift, choices):
+        found = f"drift share {facts.drift.drift_share:.2f} >= {choices.drift_share_threshold:.2f}"
+        yield _Ground("drift", found, facts.drifting_since, grown=True)
     episode = _open_episode(facts, profile)
     if episode is not None:
         learnable, learnt = _learnable(facts, profile, episode), _learnt(facts, profile, episode)

@@ -31,6 +31,7 @@ RULES: Final[dict[Rule, str]] = {
     "worse": "another model is shown to be better",
     "first_training": "there is no model yet",
     "decay": "performance has fallen",
+    "drift": "inputs have drifted, and the profile retrains for that alone",
     "episode": "more of a change can be learnt",
     "unconfirmed_drift": "inputs drift, and no labels tell what it costs",
     "growth": "there is much more to learn from",
