@@ -9,7 +9,7 @@ import gc
 import os
 import shutil
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -160,10 +160,12 @@ def rollback(
     with _user_errors(), dg.DagsterInstance.get() as instance, quiet_logs():
         settings = Settings()
         job = build_defs(settings).get_repository_def().get_job(ROLLBACK)
-        config = {"config": {"to": to, "reason": reason}}
-        result = job.execute_in_process(
-            instance=instance, run_config={"ops": {MOVE_CHAMPION: config}}, raise_on_error=False
-        )
+        config = {
+            "ops": {MOVE_CHAMPION: {"config": {"to": to, "reason": reason}}},
+            # A refusal is one message here; the run keeps its log.
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        }
+        result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
         if not result.success:
             raise ValueError(failure_of(result, f"rollback to {to}"))
         with PredictionStore(settings.store_sqlalchemy_url) as store:
@@ -172,6 +174,54 @@ def rollback(
         f"{moved.version} serves from {moved.day + timedelta(days=1)} on, in place of "
         f"{moved.previous_version}; run {result.run_id}"
     )
+
+
+@app.command()
+def alerts(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many")] = 20,
+    test: Annotated[
+        bool, typer.Option("--test", help="Send a test message to every channel instead")
+    ] = False,
+) -> None:
+    """Show the latest alerts, or try whether messages arrive where FRAUD_ALERTS__URLS says."""
+    from fraud_assets.store.engine import StoreError
+
+    with _user_errors(StoreError):
+        if test:
+            _test_alerts(Settings())
+            return
+        _home()
+        from fraud_assets.alerting import alert_table
+        from fraud_assets.store.alerts import recent
+        from fraud_assets.store.engine import PredictionStore
+        from fraud_assets.store.migrate import migrate
+        from fraud_assets.summary import terminal
+
+        url = Settings().store_sqlalchemy_url
+        migrate(url)
+        with PredictionStore(url) as store:
+            found = recent(store, limit)
+    if found:
+        terminal().print(alert_table(found))
+    else:
+        typer.echo("no alert so far; the sensor alert_sensor raises them once it is switched on")
+
+
+def _test_alerts(settings: Settings) -> None:
+    from fraud_assets.alerting import delivery_table, send_test
+    from fraud_assets.resources.alerts import AlertChannels
+    from fraud_assets.summary import terminal
+
+    channels = AlertChannels.of(settings.alerts)
+    if not channels.channels:
+        raise ValueError(
+            "no channel is configured: set FRAUD_ALERTS__URLS, in .env or the environment, to "
+            "Apprise URLs separated by commas, such as mailto://… or slack://…"
+        )
+    results = send_test(channels, settings.alerts.ui_url, datetime.now(UTC))
+    terminal().print(delivery_table(results))
+    if any(results.values()):
+        raise typer.Exit(1)
 
 
 @app.command()

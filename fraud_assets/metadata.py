@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any, Final, Self, TypeVar
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fraud_assets.monitoring.records import DayDrift, DayPerformance
 
@@ -211,16 +211,16 @@ class DashboardRecord(Record):
 
 
 def latest(instance: dg.DagsterInstance, asset: str, day: date, record: type[R]) -> R | None:
-    """The newest record of an asset's day; None where it was never materialised."""
+    """The newest record of an asset's day; None where there is none that this code can read."""
     found = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[day.isoformat()]),
         limit=1,
     ).records
-    return record.from_event(materialization(found[0])) if found else None
+    return _readable(found[0], record) if found else None
 
 
 def latest_by_day(instance: dg.DagsterInstance, asset: str, record: type[R]) -> dict[date, R]:
-    """The newest record of every day of an asset."""
+    """The newest record of every day of an asset that has one which this code can read."""
     found: dict[date, R] = {}
     cursor: str | None = None
     while True:
@@ -230,11 +230,19 @@ def latest_by_day(instance: dg.DagsterInstance, asset: str, record: type[R]) -> 
         for event in page.records:
             if event.partition_key is not None:
                 day = date.fromisoformat(event.partition_key)
-                if day not in found:
-                    found[day] = record.from_event(materialization(event))
+                if day not in found and (one := _readable(event, record)) is not None:
+                    found[day] = one
         if not page.has_more:
             return found
         cursor = page.cursor
+
+
+def _readable(event: dg.EventLogRecord, record: type[R]) -> R | None:
+    """The record of an event; None for one that older code wrote with other fields."""
+    try:
+        return record.from_event(materialization(event))
+    except ValidationError:
+        return None
 
 
 def materialization(event: dg.EventLogRecord) -> dg.AssetMaterialization:

@@ -16,11 +16,16 @@ MOVE_CHAMPION = "move_champion"
 
 
 class RollbackConfig(dg.Config):
-    """Which model is to serve; without a day, from the day after the newest closed one on."""
+    """Which model is to serve, from the day after the newest closed one on.
+
+    A `day` is given where the decision is of a later day than that. `instead_of` is the version
+    that was judged: if another is in force by the time the run starts, nothing is done.
+    """
 
     to: str = "previous"
     day: str = ""
     action: Literal["rollback", "fallback", "restore"] = "rollback"
+    instead_of: str = ""
     reason: str = "by hand"
     rule: str = ""
     decision_id: int = 0
@@ -40,11 +45,15 @@ def move_champion(
     from fraud_assets.modeling.promotion import (
         AlreadyInForceError,
         NothingToRollBackToError,
+        SupersededError,
         roll_back,
     )
     from fraud_assets.modeling.registry import ModelNotFoundError
 
-    day = date.fromisoformat(config.day) if config.day else _newest_day(context.instance)
+    # Not before the newest closed day: what has been scored was scored by another model.
+    closed = _newest_day(context.instance, needed=not config.day)
+    given = date.fromisoformat(config.day) if config.day else closed
+    day = max(given, closed)
     try:
         moved = roll_back(
             store,
@@ -52,13 +61,15 @@ def move_champion(
             day,
             config.to,
             action=config.action,
+            instead_of=config.instead_of or None,
             reason=config.reason,
             numbers={"rule": config.rule, "decision_id": config.decision_id},
             run_id=context.run_id,
         )
     except (NothingToRollBackToError, ModelNotFoundError) as error:
-        if config.decision_id and isinstance(error, AlreadyInForceError):
-            # A day that is reported again decides again, and what it asks for has been done.
+        if config.decision_id and isinstance(error, AlreadyInForceError | SupersededError):
+            # A day that is reported again decides again, and what it asks for has been done; or a
+            # retraining was faster, and its champion was never compared with the target.
             context.log.info(str(error))
             return
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -91,8 +102,10 @@ def build_rollback() -> dg.JobDefinition:
     return rollback
 
 
-def _newest_day(instance: dg.DagsterInstance) -> date:
+def _newest_day(instance: dg.DagsterInstance, *, needed: bool) -> date:
     closed = instance.get_materialized_partitions(dg.AssetKey(PERFORMANCE))
-    if not closed:
-        raise dg.Failure("no day has been closed yet: there is nothing to roll back")
-    return date.fromisoformat(max(closed))
+    if not closed and needed:
+        raise dg.Failure(
+            "no day has been closed yet: there is nothing to roll back", allow_retries=False
+        )
+    return date.fromisoformat(max(closed)) if closed else date.min

@@ -166,8 +166,9 @@ def test_summary_before_any_day_says_what_to_do(tmp_path) -> None:
     assert said == "no day has been closed yet: run `fraud-assets simulate`"
 
 
-def test_simulate_without_a_set_up_folder_says_what_to_do(tmp_path) -> None:
-    assert "run `fraud-assets init` first" in refusal(run(tmp_path, "simulate"))
+@pytest.mark.parametrize("command", ["simulate", "rollback"])
+def test_without_a_set_up_folder_a_command_says_what_to_do(tmp_path, command) -> None:
+    assert "run `fraud-assets init` first" in refusal(run(tmp_path, command))
 
 
 @pytest.mark.slow
@@ -238,6 +239,8 @@ def test_a_day_that_failed_is_named_and_is_tried_again(tmp_path) -> None:
         (("init", "--profile", "cards", "--source", "nosuch.csv"), {}, "nosuch.csv"),
         (("init", "--profile", "nosuch", "--source", "."), {}, "neither a shipped profile"),
         (("init", "--profile", "cards", "--source", "."), {}, "holds no day"),
+        (("rollback",), {}, "no day has been closed yet: there is nothing to roll back"),
+        (("rollback",), {"FRAUD_PROFILE": "nosuch"}, "neither a shipped profile"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_two(
@@ -247,3 +250,109 @@ def test_a_mistake_is_one_message_and_exit_code_two(
     said = refusal(run(tmp_path, *arguments, **environment))
     assert expected in said
     assert len(said) < 600
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+
+def raise_alerts(folder: Path) -> None:
+    """One alert in each state, in the store of a folder that is set up."""
+    from fraud_assets.store import alerts as outbox
+    from fraud_assets.store.engine import PredictionStore
+    from fraud_assets.store.migrate import migrate
+
+    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    url = f"sqlite:///{folder}/data/store.db"
+    migrate(url)
+    now = datetime(2026, 3, 9, 12, tzinfo=UTC)
+    given: list[tuple[str, str, int | None, str]] = [
+        ("drift:3", "warning", 1, "Inputs of champion 3 have drifted"),
+        ("drift:3", "warning", 2, "Inputs of champion 3 have drifted"),
+        ("decay:3", "critical", 2, "Champion 3 has become worse"),
+        ("promoted:4", "info", 3, "Version 4 is the new champion"),
+        ("failed_run:x", "warning", None, "Run failed: [bold]x[/bold]"),
+    ]
+    with PredictionStore(url) as store:
+        for place, (key, severity, index, title) in enumerate(given):
+            alert = {
+                "key": key, "kind": key.partition(":")[0], "severity": severity, "title": title,
+                "day": None if index is None else day(index), "source": f"test:{place}",
+                "body": "because",
+            }  # fmt: skip
+            outbox.raise_alert(store, alert, now, quiet_days=3, remind_days=7)
+        outbox.mark_sent(store, 1, now)
+        for _ in range(outbox.MAX_ATTEMPTS):
+            outbox.mark_failed(store, 2, "channel 1 (json): answered 403 Forbidden", now)
+        outbox.mark_not_sent(store, 3, "less urgent than warning")
+
+
+def test_alerts_shows_state_severity_days_times_and_title_of_the_latest(tmp_path) -> None:
+    raise_alerts(tmp_path)
+    done = run(tmp_path, "alerts")
+    assert done.returncode == 0, done.stderr
+    assert "4 alerts, the newest first" in done.stdout
+    cells = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in done.stdout.splitlines()
+        if line.startswith("│")
+    ]
+    assert cells == [
+        ["waiting", "warning", "–", "1", "Run failed: [bold]x[/bold]"],
+        ["only kept", "info", str(day(3)), "1", "Version 4 is the new champion"],
+        ["", "", "", "", "less urgent than warning"],
+        ["given up", "critical", str(day(2)), "1", "Champion 3 has become worse"],
+        ["", "", "", "", "channel 1 (json): answered 403 Forbidden"],
+        ["sent", "warning", f"{day(1)} to {day(2)}", "2", "Inputs of champion 3 have drifted"],
+    ]
+    limited = run(tmp_path, "alerts", "--limit", "1").stdout
+    assert "1 alert, the newest first" in limited
+    assert "Run failed" in limited
+    assert "Version 4" not in limited
+
+
+def test_alerts_before_the_first_one_says_what_raises_them(tmp_path) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    done = run(tmp_path, "alerts")
+    assert done.returncode == 0, done.stderr
+    assert "no alert so far; the sensor alert_sensor" in done.stdout
+
+
+def test_a_test_of_the_alerts_says_for_each_channel_whether_it_arrived(tmp_path, webhooks) -> None:
+    good, bad = webhooks(), webhooks()
+    bad.status = 403
+    both = run(
+        tmp_path, "alerts", "--test", FRAUD_ALERTS__URLS=f"{good.url('/hunter2')}, {bad.url()}"
+    )
+    assert both.returncode == 1, both.stderr
+    said = words(both.stdout)
+    assert "The test message arrived at 1 of 2 channels" in said
+    assert "│ channel 1 (json) │ arrived │" in said
+    assert "│ channel 2 (json) │ answered 403 Forbidden │" in said
+    assert "hunter2" not in both.stdout + both.stderr
+    assert good.titles == bad.titles == ["Info: Test of the alerts"]
+    assert "http://127.0.0.1:3000" in good.got[0]["message"]
+    assert not (tmp_path / "data").exists()
+
+    one = run(tmp_path, "alerts", "--test", FRAUD_ALERTS__URLS=good.url())
+    assert one.returncode == 0, one.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "expected"),
+    [
+        (("--test",), {}, "no channel is configured: set FRAUD_ALERTS__URLS"),
+        (
+            ("--test",),
+            {"FRAUD_ALERTS__URLS": "json://127.0.0.1/, slack://hunter2"},
+            "alert URL 2 (slack://…) is none that Apprise can use",
+        ),
+        ((), {"FRAUD_STORE_URL": "postgresql://me:hunter2@127.0.0.1:1/db"}, "cannot be opened"),
+    ],
+)
+def test_alerts_that_cannot_be_shown_or_tried_are_refused_with_the_remedy_and_no_secret(
+    tmp_path, arguments, environment, expected
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    said = refusal(run(tmp_path, "alerts", *arguments, **environment))
+    assert expected in said
+    assert "hunter2" not in said

@@ -17,6 +17,7 @@ from fraud_assets.modeling.scoring import FraudModel
 from fraud_assets.monitoring.daily.models import Watched
 from fraud_assets.partitions import day_after
 from fraud_assets.store.engine import PredictionStore
+from fraud_assets.store.promotions import Promotion
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Service:
     """A day's champion, in force from the day `since` on, and the models it is compared with.
 
     `suspended` is the champion that was fallen back from, by the rule `suspended_for`; it is among
-    the watched models only if it can be loaded.
+    the watched models only if it can be loaded. `by_hand` says that somebody chose the champion.
     """
 
     champion: ChampionInForce
@@ -52,6 +53,7 @@ class Service:
     since: date | None
     suspended: str | None = None
     suspended_for: str = ""
+    by_hand: bool = False
 
     @property
     def never_trained(self) -> bool:
@@ -123,27 +125,34 @@ def service_of(
         return kept if isinstance(kept, FraudModel) else None
 
     fallback = suspended_on(store, day)
-    suspended = fallback.previous_version if fallback is not None else None
+    suspended = fallback.version if fallback is not None else None
     formers: list[FraudModel] = []
-    for version in former_champions(store, day, rules=rules.version):
-        if len(formers) == most_formers:
-            break
+    candidates = former_champions(store, day, rules=rules.version)
+    # A registry that does not answer is not asked for every champion that there ever was.
+    for version in candidates[: most_formers + 2]:
         found = model(version) if version not in (suspended, champion.meant) else None
-        if found is not None:
+        if found is not None and len(formers) < most_formers:
             formers.append(found)
-    watched = Watched(
-        in_force=champion.model,
-        rules=rules,
-        formers=tuple(formers),
-        suspended=model(suspended) if suspended is not None else None,
-    )
     return Service(
         champion=champion,
-        watched=watched,
+        watched=Watched(
+            in_force=champion.model,
+            rules=rules,
+            formers=tuple(formers),
+            suspended=model(suspended) if suspended is not None else None,
+        ),
         since=day_after(promotion.day) if promotion is not None else None,
         suspended=suspended,
-        suspended_for=str(fallback.numbers.get("rule", "")) if fallback is not None else "",
+        suspended_for=str(fallback.first.numbers.get("rule", "")) if fallback is not None else "",
+        by_hand=_is_by_hand(promotion),
     )
+
+
+def _is_by_hand(promotion: Promotion | None) -> bool:
+    """Whether somebody chose the champion, and no decision of the policy did."""
+    if promotion is None or promotion.action == "promote":
+        return False
+    return not promotion.numbers.get("decision_id")
 
 
 def _loaded(registry: ModelRegistry, version: str) -> FraudModel | str:

@@ -34,6 +34,10 @@ class AlreadyInForceError(NothingToRollBackToError):
     """The target is in force already."""
 
 
+class SupersededError(NothingToRollBackToError):
+    """Another model is in force than the one that was to be replaced."""
+
+
 def roll_back(
     store: PredictionStore,
     registry: ModelRegistry,
@@ -41,6 +45,7 @@ def roll_back(
     to: str,
     *,
     action: Move = "rollback",
+    instead_of: str | None = None,
     reason: str,
     numbers: dict[str, Any] | None = None,
     run_id: str | None = None,
@@ -55,13 +60,16 @@ def roll_back(
         day: the last day on which the present champion serves.
         to: a version, `previous` (the champion before, or the one that was fallen back from), or
             `rules`.
-        action: `rollback` for good, `fallback` until the champion can serve again, `restore`.
+        action: `rollback` for good, `fallback` until the champion can serve again, `restore`;
+            going back to a champion that was fallen back from is a `restore` in any case.
+        instead_of: the version that is judged; nothing is done if another is in force by now.
         reason: one sentence.
         numbers: what it rests on.
         run_id: the Dagster run.
 
     Raises:
         AlreadyInForceError: the target is in force.
+        SupersededError: `instead_of` is not in force.
         NothingToRollBackToError: there is no previous champion.
         ModelNotFoundError: the registry has no such version.
     """
@@ -76,6 +84,13 @@ def roll_back(
         raise AlreadyInForceError(
             f"version {now} is in force already: name another, `{PREVIOUS}`, or `{RULES}`"
         )
+    if instead_of is not None and instead_of != now:
+        raise SupersededError(
+            f"version {instead_of} was to be replaced, and {now} is in force by now: nothing done"
+        )
+    suspended = suspended_on(store, date.max)
+    if suspended is not None and target == suspended.version:
+        action = "restore"
     if target == rules.version:
         model_hash = rules.model_hash
     else:
@@ -87,7 +102,7 @@ def roll_back(
             action=action,
             version=target,
             model_hash=model_hash,
-            previous_version=_displaced(store, action) or now,
+            previous_version=now,
             reason=reason,
             numbers=numbers or {},
             run_id=run_id,
@@ -106,23 +121,14 @@ def follow_the_record(store: PredictionStore, registry: ModelRegistry) -> None:
         registry.remove_alias(CHAMPION)
 
 
-def _displaced(store: PredictionStore, action: Move) -> str | None:
-    """What the record names as displaced, where that is not simply what is in force.
-
-    A stand-in that fails in its turn does not become the champion that is waited for.
-    """
-    suspended = suspended_on(store, date.max) if action == "fallback" else None
-    return suspended.previous_version if suspended is not None else None
-
-
 def _target(store: PredictionStore, to: str, rules: str) -> str:
     if to == RULES:
         return rules
     if to != PREVIOUS:
         return to
     suspended = suspended_on(store, date.max)
-    if suspended is not None and suspended.previous_version is not None:
-        return suspended.previous_version
+    if suspended is not None:
+        return suspended.version
     formers = former_champions(store, date.max, rules=rules)
     if not formers:
         raise NothingToRollBackToError(

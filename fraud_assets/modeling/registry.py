@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,18 @@ MAX_DESCRIPTION: Final = 5_000
 """Characters of MLflow's column for the description of a version."""
 
 CUT_NOTE: Final = "\n\n… The whole card is among the artefacts of the evaluation's run.\n"
+
+
+_CREDENTIALS: Final = re.compile(r"//[^/@]*@")
+
+
+def without_password(uri: str) -> str:
+    """A URI for messages, which may travel as far as an alert.
+
+    >>> without_password("http://me:secret@mlflow:5000")
+    'http://***@mlflow:5000'
+    """
+    return _CREDENTIALS.sub("//***@", uri)
 
 
 class ModelNotFoundError(LookupError):
@@ -189,8 +202,9 @@ class ModelRegistry:
         found = self._found(lambda client: client.get_model_version(self.model_name, version))
         if found is None:
             raise ModelNotFoundError(
-                f"{self.model_name} has no version {version} in {self.tracking_uri}; train a "
-                "model, or check FRAUD_MLFLOW_TRACKING_URI"
+                f"{self.model_name} has no version {version} in "
+                f"{without_password(self.tracking_uri)}; train a model, or check "
+                "FRAUD_MLFLOW_TRACKING_URI"
             )
         if HASH_TAG not in found.tags:
             raise ModelIntegrityError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from statistics import fmean
-from typing import Literal
 
 import polars as pl
 
@@ -18,7 +17,7 @@ from fraud_assets.modeling.decision import ALERT
 from fraud_assets.modeling.scoring import Scorer
 from fraud_assets.monitoring.intervals import daily_average_precision
 from fraud_assets.monitoring.performance import ALERTED, IN_FORCE, JUDGED_SCHEMA, MODEL_VERSION
-from fraud_assets.monitoring.records import Alternative
+from fraud_assets.monitoring.records import Alternative, AlternativeKind
 from fraud_assets.transactions.columns import (
     DAY,
     DECISION,
@@ -28,13 +27,11 @@ from fraud_assets.transactions.columns import (
 )
 from fraud_assets.transactions.profile import DecisionChoices, GateChoices
 
-Kind = Literal["former", "suspended", "rules"]
-
 
 def compare_models(
     judged: pl.DataFrame,
     champion: str,
-    others: Mapping[str, Kind],
+    others: Mapping[str, AlternativeKind],
     *,
     decision: DecisionChoices,
     gate: GateChoices,
@@ -163,7 +160,7 @@ def _paired(other: pl.DataFrame, base: pl.DataFrame, version: str, champion: str
 def _alternative(
     paired: pl.DataFrame,
     version: str,
-    kind: Kind,
+    kind: AlternativeKind,
     *,
     decision: DecisionChoices,
     gate: GateChoices,

@@ -33,6 +33,9 @@ class LoopState:
     suspended_loads: bool = True
     formers: tuple[str, ...] = ()
     episode_since: date | None = None
+    waiting_since: date | None = None
+    by_hand: bool = False
+    stood_in: bool = False
     retraining_running: bool = False
     last_requested: date | None = None
     last_trained: date | None = None
@@ -83,6 +86,10 @@ def facts_of_day(
         drifting_since=drifting_since(day, drifts, profile.monitoring),
         decaying_since=decaying_since(day, performances, profile.monitoring),
         episode_since=state.episode_since,
+        waiting_since=state.waiting_since,
+        blind_days=_blind_days(day, performances) if profile.columns.label else 0,
+        by_hand=state.by_hand,
+        stood_in=state.stood_in,
         retraining_running=state.retraining_running,
         last_requested=state.last_requested,
         last_trained=state.last_trained,
@@ -131,6 +138,16 @@ def _frauds_by_day(day: date, performances: Mapping[date, DayPerformance]) -> di
         for at, report in performances.items()
         if at <= day and report.matured_day is not None
     }
+
+
+def _blind_days(day: date, performances: Mapping[date, DayPerformance]) -> int:
+    """Consecutive matured days up to the report of `day` without an average precision."""
+    count, at = 0, day
+    while (report := performances.get(at)) is not None and report.rows:
+        if report.average_precision is not None:
+            break
+        count, at = count + 1, at - ONE_DAY
+    return count
 
 
 def _healthy_days(

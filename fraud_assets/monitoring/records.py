@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+AlternativeKind = Literal["former", "suspended", "rules"]
+
 
 class Alternative(BaseModel):
     """Another model compared with the one in force, on the same matured days.
@@ -24,7 +26,7 @@ class Alternative(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str
-    kind: Literal["former", "suspended", "rules"]
+    kind: AlternativeKind
     days: int
     frauds: int
     average_precision: float | None

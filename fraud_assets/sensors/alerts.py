@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import dagster as dg
 from pydantic import AwareDatetime, BaseModel
@@ -18,15 +18,13 @@ from fraud_assets.monitoring.alerts import (
     of_silence,
     of_stale_day,
 )
+from fraud_assets.resources.alerts import AlertChannels, DeliveryReport, deliver_pending
 from fraud_assets.resources.source import landed_days
 from fraud_assets.sensors.new_day import closed_days
 from fraud_assets.settings import AlertSettings, Settings
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.transactions.profile import Profile
 from fraud_assets.transactions.sources import SourceError
-
-if TYPE_CHECKING:
-    from fraud_assets.resources.alerts import AlertChannels, DeliveryReport
 
 ALERT_SENSOR: Final = "alert_sensor"
 
@@ -69,7 +67,6 @@ def build_alert_sensor(settings: Settings, profile: Profile) -> dg.SensorDefinit
     def alert_sensor(
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[PredictionStore]
     ) -> dg.SensorResult:
-        from fraud_assets.resources.alerts import AlertChannels, deliver_pending
         from fraud_assets.store.alerts import raise_alert
 
         now = datetime.now(UTC)
@@ -101,17 +98,17 @@ def build_alert_sensor(settings: Settings, profile: Profile) -> dg.SensorDefinit
     return alert_sensor
 
 
-def said(found: int, raised: int, report: "DeliveryReport", channels: "AlertChannels") -> str:
+def said(found: int, raised: int, report: DeliveryReport, channels: AlertChannels) -> str:
     """What a tick has done, in one sentence with its numbers.
 
     Args:
         found: alerts that were made from what is new.
-        raised: how many of these a message is due for; the others are of episodes that are known.
+        raised: how many of these a message is due for; the others repeat what is known.
         report: of the delivery, which also takes what earlier ticks have left.
         channels: where to.
     """
     counts = {
-        "of known episodes": found - raised,
+        "repeated": found - raised,
         "sent": report.sent,
         "kept and not sent": report.not_sent,
         "given up": report.failed,
@@ -145,7 +142,7 @@ def _promoted(
 ) -> Iterator[Alert]:
     from fraud_assets.store.promotions import history
 
-    unread = [one for one in history(store) if one.id is not None and one.id > seen.promotion]
+    unread = history(store, since_id=seen.promotion)
     newest = max((one.day for one in unread), default=date.min)
     for one in unread:
         seen.promotion = one.id or seen.promotion
@@ -235,8 +232,12 @@ def _late(
     choices: AlertSettings,
     now: datetime,
 ) -> Iterator[Alert]:
-    """Days that landed and are still not closed."""
-    open_days = [day for day in landed if day not in closed]
+    """Days that landed after the last closed one and are still not closed.
+
+    Earlier ones may have been closed by a version that took no decisions.
+    """
+    last = max(closed, default=date.min)
+    open_days = [day for day in landed if day > last]
     seen.waiting = {day: seen.waiting.get(day, now) for day in open_days}
     for day, since in seen.waiting.items():
         minutes = int((now - since).total_seconds() // 60)

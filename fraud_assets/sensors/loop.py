@@ -58,18 +58,22 @@ def decisions_to_act_on(
 ) -> list[StoredDecision]:
     """What is to be done of `unread`, in order: at most one retraining and one change of service.
 
-    Several unread decisions mean that the sensor stood still while days were closed. Then the
-    newest of each kind counts, and none that a cooldown or more has passed since: the policy has
-    looked again by then.
+    Several unread decisions mean that the sensor stood still while days were closed. A change of
+    service counts only if the last decision of the newest day asks for it: it is decided anew every
+    day. Of the retrainings the newest counts, unless a cooldown or more has passed since, as the
+    policy has looked again by then, or its own day was decided otherwise later.
     """
     newest = max(one.day for one in unread)
-    due = {
-        "retraining" if one.action == "retrain" else "service": one
-        for one in unread
-        if (one.action == "retrain" or one.action in _MOVES)
-        and (newest - one.day).days < max(1, cooldown_days)
-    }
-    return sorted(due.values(), key=lambda one: one.id or 0)
+    last_of_day = {one.day: one for one in unread}
+    last = last_of_day[newest]
+    due = [last] if last.action in _MOVES else []
+    retrainings = [
+        one
+        for one in last_of_day.values()
+        if one.action == "retrain" and (newest - one.day).days < max(1, cooldown_days)
+    ]
+    due += sorted(retrainings, key=lambda one: one.day)[-1:]
+    return sorted(due, key=lambda one: one.id or 0)
 
 
 def _request(decision: StoredDecision) -> dg.RunRequest:
@@ -85,6 +89,7 @@ def _request(decision: StoredDecision) -> dg.RunRequest:
         "to": decision.target,
         "day": decision.day.isoformat(),
         "action": _MOVES[decision.action],
+        "instead_of": decision.champion,
         "reason": decision.reason,
         "rule": decision.rule,
         "decision_id": decision.id,

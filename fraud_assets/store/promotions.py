@@ -91,13 +91,44 @@ def champion_on(store: PredictionStore, day: date) -> Promotion | None:
     return None if row is None else _promotion(row)
 
 
-def suspended_on(store: PredictionStore, day: date) -> Promotion | None:
-    """The fallback that put the champion of `day` in force; None if it is there by other means.
+class Suspension(BaseModel):
+    """A champion that was fallen back from, and is waited for.
 
-    Its `previous_version` is the champion that was suspended.
+    Attributes:
+        version: the champion.
+        first: the fallback that began it; others may have followed, where a stand-in failed too.
+        latest: the fallback that put the model in force that serves now.
     """
-    found = champion_on(store, day)
-    return found if found is not None and found.action == "fallback" else None
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    first: Promotion
+    latest: Promotion
+
+
+def suspended_on(store: PredictionStore, day: date) -> Suspension | None:
+    """The champion that the one of `day` stands in for; None if it serves in its own right.
+
+    Read from the record and not kept in it: a promotion as of an earlier day that is recorded only
+    after the fallback makes its version the champion that is waited for.
+    """
+    query = _latest_first().where(promotions.c.day < day, _IN_FORCE)
+    fallbacks: list[Promotion] = []
+    with store.reading() as connection:
+        for row in connection.execute(query):
+            found = _promotion(row)
+            if found.action != "fallback":
+                break
+            fallbacks.append(found)
+        else:
+            found = None
+    if not fallbacks:
+        return None
+    version = found.version if found is not None else fallbacks[-1].previous_version
+    if version is None:
+        return None
+    return Suspension(version=version, first=fallbacks[-1], latest=fallbacks[0])
 
 
 def former_champions(
@@ -132,10 +163,11 @@ def former_champions(
     return [version for version in dict.fromkeys(served) if version not in left_out][:limit]
 
 
-def history(store: PredictionStore) -> list[Promotion]:
-    """Every decision, in the order in which it was recorded."""
+def history(store: PredictionStore, since_id: int = 0) -> list[Promotion]:
+    """Every decision after the one with the id `since_id`, in the order of the record."""
+    query = select(promotions).where(promotions.c.id > since_id).order_by(promotions.c.id)
     with store.reading() as connection:
-        rows = connection.execute(select(promotions).order_by(promotions.c.id)).all()
+        rows = connection.execute(query).all()
     return [_promotion(row) for row in rows]
 
 

@@ -324,8 +324,8 @@ class MonitoringChoices(_Model):
     growth: Annotated[float, Field(gt=1)] = 1.4
     """Retrain again when the frauds that can be learnt have grown by this factor."""
 
-    max_model_age_days: Annotated[int, Field(ge=1)] | None = None
-    """Retrain after so many days without a reason; None for never."""
+    max_model_age_days: Annotated[int, Field(ge=1)] | None = 28
+    """Retrain after so many days without another reason; None for never."""
 
 
 class Profile(_Model):

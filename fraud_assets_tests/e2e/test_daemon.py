@@ -8,11 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -93,29 +91,6 @@ class Daemon:
             process.wait()
 
 
-@pytest.fixture
-def received() -> Iterator[list[dict[str, Any]]]:
-    """What a webhook on this machine was sent; its address is the first entry."""
-    messages: list[dict[str, Any]] = []
-
-    class Webhook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            messages.append(json.loads(self.rfile.read(length)))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    messages.append({"port": server.server_port})
-    yield messages
-    server.shutdown()
-    server.server_close()
-
-
 def quick_profile(folder: Path) -> Path:
     """The simulator's profile with short windows and a gate that few frauds can pass."""
     content = load_profile("simulator").model_dump(mode="json")
@@ -147,9 +122,7 @@ def early_change() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def daemon(
-    tmp_path: Path, received: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Daemon]:
+def daemon(tmp_path: Path, webhook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("FRAUD_", "DAGSTER_"))}
@@ -161,7 +134,7 @@ def daemon(
         "FRAUD_DAYS": "30",
         "FRAUD_HISTORY_DAYS": str(CHANGE),
         "FRAUD_THREADS": "1",
-        "FRAUD_ALERTS__URLS": f"json://127.0.0.1:{received.pop(0)['port']}/",
+        "FRAUD_ALERTS__URLS": webhook.url(),
         "FRAUD_SIMULATOR__TRANSACTIONS_PER_DAY": "3000",
         "FRAUD_SIMULATOR__SCENARIOS": json.dumps(early_change()),
         "FRAUD_SIMULATOR__SHIFT": CovariateShift(start_day=CHANGE).model_dump_json(),
@@ -202,7 +175,7 @@ class Store:
 
 
 def test_drifting_days_that_land_lead_to_a_new_champion_and_alerts_over_two_kills(
-    daemon, received
+    daemon, webhook
 ) -> None:
     clock, store = SimulationClock(daemon.folder / "data"), Store(daemon.folder)
     clock.set(day(CHANGE - 1))
@@ -223,7 +196,9 @@ def test_drifting_days_that_land_lead_to_a_new_champion_and_alerts_over_two_kill
         daemon.kill()
         daemon.start()
         wait_for(lambda: store.champion() == "2", "the new champion")
-        wait_for(lambda: any("become worse" in m["title"] for m in received), "an alert of decay")
+        wait_for(
+            lambda: any("become worse" in title for title in webhook.titles), "an alert of decay"
+        )
         wait_for(lambda: all(r.is_finished for r in instance.get_runs()), "the end of all runs")
 
         decision = store.decision(day(LEARNABLE))
@@ -247,8 +222,8 @@ def test_drifting_days_that_land_lead_to_a_new_champion_and_alerts_over_two_kill
         (day(CHANGE - 1), "promote"),
         (day(LEARNABLE), "promote"),
     ]
-    assert any("have drifted" in message["title"] for message in received)
-    decay = next(m for m in received if "become worse" in m["title"])
+    assert any("have drifted" in title for title in webhook.titles)
+    decay = next(m for m in webhook.got if "become worse" in m["title"])
     assert "http://127.0.0.1:3000/assets/debugging_dashboard" in decay["message"]
     assert "at the gate: drop" in decay["message"]
     page = daemon.folder / "data" / "lake" / "debugging_dashboard" / f"day={day(LEARNABLE)}"

@@ -217,11 +217,18 @@ def test_a_change_that_the_whole_training_window_has_seen_is_over() -> None:
 
 
 def test_a_young_model_is_trained_again_when_there_is_much_more_to_learn() -> None:
-    frauds = {DAY - timedelta(days=i): 50 for i in range(2, 20)}
+    frauds = {DAY - timedelta(days=i): 50 if i < 15 else 10 for i in range(2, 40)}
     young = facts(frauds_by_day=frauds, last_trained=DAY - timedelta(days=5))
     decision = decide(young, profile())
     assert (decision.action, decision.rule) == ("retrain", "growth")
-    assert "550 frauds on 14 days can be learnt, 300 on 14 were" in decision.reason
+    assert "380 frauds on 14 days can be learnt, 180 on 14 were" in decision.reason
+
+
+def test_what_was_learnt_is_not_guessed_where_reports_of_those_days_are_missing() -> None:
+    """Read over too few days, the frauds of the last training seemed few, and all seemed new."""
+    frauds = {DAY - timedelta(days=i): 50 for i in range(2, 20)}
+    unknown = facts(frauds_by_day=frauds, last_trained=DAY - timedelta(days=8))
+    assert decide(unknown, profile(growth=1.1)).rule == "quiet"
 
 
 def test_a_model_is_trained_again_when_its_window_is_full_for_the_first_time() -> None:
@@ -341,6 +348,90 @@ def test_the_rules_stand_in_for_a_champion_that_they_beat_until_it_beats_them() 
     assert decide(fallen, profile()).action == "restore"
 
 
+def test_broken_inputs_are_not_forgotten_because_the_champion_was_better_last_week() -> None:
+    back = alternative(version="3", kind="suspended", gain=0.5, gain_low=0.4)
+    suspended = facts(
+        champion="rules-1", suspended="3", suspended_for="broken_inputs", healthy_days=0,
+        performance=performance(alternatives=[back]),
+    )  # fmt: skip
+    assert decide(suspended, profile()).action not in ("restore", "roll_back")
+
+
+def test_a_stand_in_whose_own_inputs_break_gives_way_too() -> None:
+    broken = drift(broken_columns=["kind"], broken_weights={"3": 0.1, "2": 0.6, "rules-1": 0.0})
+    standing_in = facts(
+        champion="2", suspended="3", suspended_for="unloadable", suspended_loads=False,
+        formers=(), drift=broken,
+    )  # fmt: skip
+    decision = decide(standing_in, profile())
+    assert (decision.action, decision.rule, decision.target) == (
+        "fall_back", "broken_inputs", "rules-1"
+    )  # fmt: skip
+
+
+def test_a_better_stand_in_is_no_rollback_that_would_forget_the_champion() -> None:
+    standing_in = facts(
+        champion="2", suspended="3", suspended_for="unloadable", suspended_loads=False,
+        performance=performance(alternatives=[alternative(version="1")]),
+    )  # fmt: skip
+    decision = decide(standing_in, profile())
+    assert (decision.action, decision.target) == ("fall_back", "1")
+
+
+def test_a_choice_by_hand_is_not_undone_by_a_better_model() -> None:
+    seen = performance(alternatives=[alternative()])
+    assert decide(facts(performance=seen, by_hand=True), profile()).action == "nothing"
+
+
+def test_the_rules_are_a_target_where_none_of_their_rules_applies() -> None:
+    broken = drift(broken_columns=["amount"], broken_weights={"3": 0.9})
+    assert decide(facts(drift=broken, formers=()), profile()).target == "rules-1"
+
+
+def test_a_corroborated_decay_that_no_single_day_shows_has_a_beginning() -> None:
+    smaller = performance(recent_average_precision=0.5, recent_low=0.45, recent_high=0.55)
+    lasting = facts(drift=DRIFTED, performance=smaller, decaying_since=None, waiting_since=SINCE)
+    decision = decide(lasting, profile())
+    assert (decision.action, decision.since) == ("retrain", SINCE)
+
+
+def test_a_ground_that_waits_does_not_hide_one_that_does_not() -> None:
+    """A decay whose challengers were refused, and that holds nothing new to learn."""
+    old = facts(
+        performance=DECAYED,
+        decaying_since=DAY - timedelta(days=30),
+        last_trained=DAY - timedelta(days=10),
+    )
+    assert decide(old, profile()).waiting_for == "frauds"
+    assert decide(old, profile(max_model_age_days=10)).rule == "age"
+
+
+def test_where_the_rules_serve_for_want_of_a_model_one_is_asked_for() -> None:
+    fallen = facts(
+        champion="rules-1", suspended="3", suspended_for="worse",
+        last_requested=DAY - timedelta(days=10), last_trained=DAY - timedelta(days=10),
+    )  # fmt: skip
+    waiting = decide(fallen, profile())
+    assert (waiting.action, waiting.rule, waiting.waiting_for) == ("nothing", "no_model", "frauds")
+    grown = replace(
+        fallen, frauds_by_day={DAY - timedelta(days=i): 90 if i < 15 else 10 for i in range(2, 40)}
+    )
+    assert decide(grown, profile()).action == "retrain"
+
+
+def test_nothing_is_learnt_while_a_champion_waits_for_its_inputs() -> None:
+    waiting = facts(
+        champion="2", suspended="3", suspended_for="broken_inputs", performance=DECAYED,
+        decaying_since=SINCE,
+    )  # fmt: skip
+    assert decide(waiting, profile()).waiting_for == "data"
+
+
+def test_a_first_candidate_that_was_refused_is_not_repeated_for_nothing() -> None:
+    refused = facts(never_trained=True, champion="rules-1", formers=())
+    assert decide(refused, profile()).waiting_for == "frauds"
+
+
 def test_another_model_takes_over_before_a_retraining_is_thought_of() -> None:
     seen = DECAYED.model_copy(update={"alternatives": [alternative()]})
     decision = decide(facts(performance=seen, decaying_since=SINCE), profile())
@@ -355,7 +446,8 @@ FINDINGS = [
     ({"performance": performance(fraud_rate_moved=True, fraud_share=0.02,
                                  reference_fraud_share=0.01, fraud_rate_ratio=2.0)}, "fraud_rate"),
     ({"performance": performance(frauds_surprise=9.0)}, "estimate"),
-    ({"performance": performance(average_precision=None)}, "blind"),
+    ({"blind_days": 3}, "blind"),
+    ({"stood_in": True}, "unloadable"),
 ]  # fmt: skip
 
 

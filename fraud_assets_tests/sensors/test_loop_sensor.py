@@ -52,6 +52,7 @@ def test_a_change_of_service_is_a_run_of_the_rollback_job(pipeline, action: str,
         "to": "7",
         "day": str(day(20)),
         "action": move,
+        "instead_of": "1",
         "reason": "seven is better",
         "rule": "worse",
         "decision_id": stored.id,
@@ -104,7 +105,7 @@ def test_a_backfill_of_old_days_asks_for_nothing(pipeline) -> None:
 
 
 def test_decisions_of_a_time_when_the_sensor_stood_still_are_not_all_made_good(pipeline) -> None:
-    """The cooldown of this profile is 2 days."""
+    """The cooldown of this profile is 2 days. The fallback was not asked for again."""
     for index, action in ((10, "retrain"), (18, "retrain"), (19, "retrain"), (20, "warn")):
         pipeline.decide(day(index), action)
     pipeline.decide(day(11), "fall_back", target="rules-1")
@@ -116,6 +117,18 @@ def test_a_retraining_and_a_rollback_may_be_due_at_once(pipeline) -> None:
     pipeline.decide(day(20), "roll_back", target="1")
     jobs = [request.job_name for request in pipeline.tick(LOOP_SENSOR).run_requests]
     assert jobs == ["retraining", "rollback"]
+
+
+def test_a_change_of_service_that_the_newest_day_does_not_ask_for_is_over(pipeline) -> None:
+    pipeline.decide(day(19), "fall_back", target="rules-1")
+    pipeline.decide(day(20), "nothing")
+    assert not pipeline.tick(LOOP_SENSOR).run_requests
+
+
+def test_a_day_that_is_decided_otherwise_later_is_not_retrained_for(pipeline) -> None:
+    pipeline.decide(day(20), "retrain")
+    pipeline.decide(day(20), "warn", reason="the data was repaired")
+    assert not pipeline.tick(LOOP_SENSOR).run_requests
 
 
 ACTIONS = ("nothing", "warn", "retrain", "fall_back", "roll_back", "restore")
@@ -138,7 +151,8 @@ def test_at_most_one_of_each_kind_is_due_and_none_is_stale(
     due = decisions_to_act_on(unread, cooldown)
     newest = max(one.day for one in unread)
     assert sum(one.action == "retrain" for one in due) <= 1
-    assert len(due) <= 2
+    assert sum(one.action != "retrain" for one in due) <= 1
+    assert all(one.day == newest for one in due if one.action != "retrain")
     assert [one.id for one in due] == sorted(one.id for one in due if one.id is not None)
     for one in due:
         assert one.action not in ("nothing", "warn")

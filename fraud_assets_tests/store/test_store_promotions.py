@@ -78,9 +78,33 @@ def test_a_fallback_serves_until_the_suspended_champion_is_restored(
     served = [champion(store, day) for day in (7, 8, 9, 10)]
     assert served == ["1", "rules-1", "rules-1", "1"]
     found = [suspended_on(store, date(2024, 3, day)) for day in (5, 7, 8, 9, 10)]
-    versions = [None if one is None else one.previous_version for one in found]
+    versions = [None if one is None else one.version for one in found]
     assert versions == [None, None, "1", "1", None]
-    assert found[2].numbers == {"rule": "x"}
+    assert found[2].first.numbers == {"rule": "x"}
+
+
+def test_a_stand_in_that_fails_too_does_not_become_what_is_waited_for(
+    store: PredictionStore,
+) -> None:
+    record(store, decided(5, "promote", "3"))
+    record(store, decided(7, "fallback", "2", previous_version="3", numbers={"rule": "broken"}))
+    record(store, decided(8, "fallback", "rules-1", previous_version="2", numbers={"rule": "gone"}))
+    found = suspended_on(store, date(2024, 3, 10))
+    assert found is not None
+    assert (found.version, found.first.numbers["rule"]) == ("3", "broken")
+    assert found.latest.version == "rules-1"
+
+
+def test_a_promotion_that_is_recorded_after_a_later_fallback_is_what_is_waited_for(
+    store: PredictionStore,
+) -> None:
+    record(store, decided(5, "promote", "3"))
+    record(store, decided(9, "fallback", "rules-1", previous_version="3"))
+    record(store, decided(8, "promote", "4", previous_version="3"))
+    assert champion(store, 10) == "rules-1"
+    found = suspended_on(store, date(2024, 3, 10))
+    assert found is not None
+    assert found.version == "4"
 
 
 def test_a_promotion_ends_a_fallback(store: PredictionStore) -> None:

@@ -37,6 +37,8 @@ from fraud_assets.transactions.columns import DECISION as ALERT_OR_PASS
 from fraud_assets.transactions.columns import REASON, SCORE
 
 SHOWN_ALERTS = 20
+LOGGED = 200
+"""Decisions that are read for the log of the last two weeks."""
 
 
 def build_debugging_dashboard(setting: MonitoringSetting) -> dg.AssetsDefinition:
@@ -68,11 +70,11 @@ def build_debugging_dashboard(setting: MonitoringSetting) -> dg.AssetsDefinition
     ) -> None:
         from fraud_assets.monitoring.reporting.dashboard import dashboard_page
         from fraud_assets.store.decisions import history, latest_of
-        from fraud_assets.store.promotions import champion_on
+        from fraud_assets.store.promotions import champion_on, suspended_on
 
         drifts = Records(lake, DRIFT, DayDrift, [])
         performances = Records(lake, PERFORMANCE, DayPerformance, [])
-        log = history(store)
+        log = history(store, limit=LOGGED, newest_first=True)
         for day in run_days(context):
             stored = latest_of(store, day)
             if stored is None:
@@ -82,6 +84,7 @@ def build_debugging_dashboard(setting: MonitoringSetting) -> dg.AssetsDefinition
                 )
             record = DashboardRecord(status=f"quiet: {stored.reason}", findings=0, page="")
             content: dict[str, Any] = {}
+            suspended = suspended_on(store, day)
             if stored.findings or stored.action != "nothing":
                 shown = setting.days.trailing(day, TREND_DAYS)
                 page = dashboard_page(
@@ -94,6 +97,7 @@ def build_debugging_dashboard(setting: MonitoringSetting) -> dg.AssetsDefinition
                         log=[one for one in log if one.day <= day],
                         quality=latest(context.instance, VALIDATED, day, ValidationRecord),
                         promotion=champion_on(store, day),
+                        suspended=suspended.version if suspended is not None else None,
                     )
                 )
                 path = lake.write_document(DASHBOARD, day, DASHBOARD_FILE, page)
@@ -118,12 +122,11 @@ def _facts(
     log: Sequence[StoredDecision],
     quality: ValidationRecord | None,
     promotion: Promotion | None,
+    suspended: str | None,
 ) -> Any:  # noqa: ANN401  the class is imported where it is used
     from fraud_assets.monitoring.reporting.dashboard import DashboardFacts
 
     day = stored.day
-    stands_in = promotion is not None and promotion.action == "fallback"
-    suspended = promotion.previous_version if promotion is not None and stands_in else None
     tables = lake.read_json(DRIFT, day, TABLES_FILE)
     links = {"loop_decision in the UI": _in_ui(setting, DECISION, day)}
     if lake.has_day(DRIFT, day, REPORT_FILE):

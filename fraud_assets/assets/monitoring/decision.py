@@ -4,12 +4,20 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 
-from fraud_assets.assets import DECISION, DRIFT, MODEL, PERFORMANCE, RETRAINING, VALIDATED
+from fraud_assets.assets import (
+    CHAMPION,
+    DECISION,
+    DRIFT,
+    PERFORMANCE,
+    PREDICTIONS,
+    RETRAINING,
+    VALIDATED,
+)
 from fraud_assets.assets.champion import ChampionInForce, Service, service_of
 from fraud_assets.assets.decorator import asset
 from fraud_assets.assets.describe import column_schema, table
@@ -18,12 +26,16 @@ from fraud_assets.lake import Lake
 from fraud_assets.metadata import DecisionRecord, ValidationRecord, latest
 from fraud_assets.modeling.registry import ModelRegistry
 from fraud_assets.modeling.rules import RuleSet
+from fraud_assets.modeling.scoring import FraudModel
 from fraud_assets.monitoring.facts import LoopState, facts_of_day
 from fraud_assets.monitoring.policy import Decision, decide
 from fraud_assets.monitoring.records import DayDrift, DayPerformance
 from fraud_assets.partitions import run_days, trailing_mapping
 from fraud_assets.store.decisions import StoredDecision
 from fraud_assets.store.engine import PredictionStore
+
+LOGGED = 30
+"""Decisions that are shown with a day."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ def build_loop_decision(setting: MonitoringSetting) -> dg.AssetsDefinition:
         code_version="1",
         deps=[
             dg.AssetDep(VALIDATED),
+            dg.AssetDep(PREDICTIONS),
             dg.AssetDep(DRIFT, partition_mapping=trailing_mapping(setting.history)),
             dg.AssetDep(PERFORMANCE, partition_mapping=trailing_mapping(setting.history)),
         ],
@@ -89,6 +102,7 @@ def build_loop_decision(setting: MonitoringSetting) -> dg.AssetsDefinition:
         told = _Told.of(lake)
         days = run_days(context)
         newest = _newest_day(context.instance, days)
+        recent = history(store, limit=LOGGED + len(days), newest_first=True)
         for day in days:
             choices = setting.profile.monitoring
             service = service_of(
@@ -99,10 +113,13 @@ def build_loop_decision(setting: MonitoringSetting) -> dg.AssetsDefinition:
                 loaded=loaded,
                 log=context.log,
             )
-            state = _state(context.instance, store, day, newest, service)
+            scored_by = set(lake.read_days(PREDICTIONS, [day], ["model_version"])["model_version"])
+            state = _state(
+                context.instance, store, day, newest=newest, service=service, scored_by=scored_by
+            )
             quality = latest(context.instance, VALIDATED, day, ValidationRecord)
             share = quality.reject_share if quality is not None else None
-            upto = told.up_to(setting.days.trailing(day, setting.history))
+            upto = told.up_to(_looked_at(setting, day, state.last_trained))
             facts = facts_of_day(
                 day,
                 upto.drifts,
@@ -118,12 +135,12 @@ def build_loop_decision(setting: MonitoringSetting) -> dg.AssetsDefinition:
                 store, decision, fingerprint(lake, day, share), context.run_id
             )
             context.log.info(f"{day}: {stored.action}: {stored.reason}")
-            log = [one for one in history(store, limit=30, newest_first=True) if one.day <= day]
+            log = [one for one in recent if one.day <= day][:LOGGED]
             context.add_asset_metadata(
                 {
                     **decision_record(stored, repeated=repeated).to_dagster(),
                     "numbers": dg.MetadataValue.json(stored.numbers),
-                    **table("decision_log", [_row(one) for one in log]),
+                    **table("decision_log", [_row(one) for one in (stored, *log)]),
                 },
                 partition_key=day.isoformat(),
             )
@@ -135,11 +152,12 @@ def fingerprint(lake: Lake, day: date, quarantine_share: float | None) -> str:
     """Hash of the reports that a decision rests on: the same reports are decided on once.
 
     Not of the state of the installation: a retraining that runs by now would make another decision
-    of a day that is only reported again.
+    of a day that is only reported again. Nor of where the page lies: a lake may be moved.
     """
-    parts = [lake.read_document(asset, day, RECORD_FILE) for asset in (DRIFT, PERFORMANCE)]
-    parts.append(json.dumps(quarantine_share).encode())
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()
+    drift, performance = (lake.read_json(one, day, RECORD_FILE) for one in (DRIFT, PERFORMANCE))
+    drift.pop("report_path")
+    parts = json.dumps([drift, performance, quarantine_share])
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _newest_day(instance: dg.DagsterInstance, days: Sequence[date]) -> date:
@@ -148,32 +166,53 @@ def _newest_day(instance: dg.DagsterInstance, days: Sequence[date]) -> date:
     return max([*days, *map(date.fromisoformat, set.intersection(*map(set, reported)))])
 
 
+def _looked_at(setting: MonitoringSetting, day: date, last_trained: date | None) -> list[date]:
+    """The days whose reports matter: those before `day`, and those that were learnt last."""
+    days = set(setting.days.trailing(day, setting.history))
+    if last_trained is not None:
+        days |= set(setting.days.trailing(last_trained, setting.history))
+    return sorted(days)
+
+
 def _state(
-    instance: dg.DagsterInstance, store: PredictionStore, day: date, newest: date, service: Service
+    instance: dg.DagsterInstance,
+    store: PredictionStore,
+    day: date,
+    *,
+    newest: date,
+    service: Service,
+    scored_by: set[str],
 ) -> LoopState:
-    from fraud_assets.store.decisions import last_retraining
+    from fraud_assets.store.decisions import last_retraining, latest_of
 
     running = instance.get_runs_count(dg.RunsFilter(job_name=RETRAINING, statuses=UNFINISHED))
     trained = [
         date.fromisoformat(key)
-        for key in instance.get_materialized_partitions(dg.AssetKey(MODEL))
+        for key in instance.get_materialized_partitions(dg.AssetKey(CHAMPION))
         if date.fromisoformat(key) <= day
     ]
     last_trained = max(trained, default=None)
     asked = last_retraining(store, day)
     requests = [one for one in (last_trained, asked.day if asked else None) if one is not None]
     champion, watched = service.champion, service.watched
+    # Whoever scored the day counts: a registry that answers now may not have answered then.
+    by_rules = RuleSet().version in scored_by
+    before = latest_of(store, day - timedelta(days=1))
+    waited = before is not None and before.rule == "decay" and before.waiting_for is not None
     return LoopState(
         newest_day=newest,
         champion=champion.meant or champion.version,
         never_trained=service.never_trained,
         champion_since=service.since,
-        unloadable=champion.fallback if champion.is_missing else "",
+        unloadable=champion.fallback if champion.is_missing and by_rules else "",
+        stood_in=by_rules and isinstance(champion.model, FraudModel),
         suspended=service.suspended,
         suspended_for=service.suspended_for,
         suspended_loads=watched.suspended is not None,
         formers=tuple(one.version for one in watched.formers),
         episode_since=asked.since if asked else None,
+        waiting_since=before.since if before is not None and waited else None,
+        by_hand=service.by_hand,
         retraining_running=running > 0,
         last_requested=max(requests, default=None),
         last_trained=last_trained,

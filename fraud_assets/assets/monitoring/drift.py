@@ -23,9 +23,10 @@ from fraud_assets.assets.monitoring.setting import (
 from fraud_assets.lake import Lake
 from fraud_assets.metadata import DriftRecord
 from fraud_assets.modeling.registry import ModelRegistry
-from fraud_assets.modeling.scoring import FraudModel
+from fraud_assets.modeling.scoring import MODEL_VERSION, FraudModel
 from fraud_assets.monitoring.daily.drift import DriftOfDay, drift_of_day
 from fraud_assets.monitoring.daily.models import Reference, build_reference
+from fraud_assets.monitoring.policy import is_drifting
 from fraud_assets.monitoring.records import DayDrift
 from fraud_assets.partitions import earlier_mapping, run_days, trailing_mapping
 from fraud_assets.store.engine import PredictionStore
@@ -34,6 +35,7 @@ from fraud_assets.transactions.profile import Profile
 
 DRIFT_CHECK: Final = "inputs_have_not_drifted"
 QUALITY_CHECK: Final = "inputs_are_whole"
+PREDICTED: Final = (TRANSACTION_ID, SCORE, DECISION, MODEL_VERSION)
 
 
 def build_drift_report(setting: MonitoringSetting) -> dg.AssetsDefinition:
@@ -94,8 +96,9 @@ def build_drift_report(setting: MonitoringSetting) -> dg.AssetsDefinition:
                 loaded=loaded,
                 log=context.log,
             )
+            predictions = lake.read_days(PREDICTIONS, [day], PREDICTED)
             current = lake.read_days(FEATURES, [day]).join(
-                lake.read_days(PREDICTIONS, [day], [TRANSACTION_ID, SCORE, DECISION]),
+                predictions.drop(MODEL_VERSION),
                 on=TRANSACTION_ID,
                 maintain_order="left",
             )
@@ -106,6 +109,7 @@ def build_drift_report(setting: MonitoringSetting) -> dg.AssetsDefinition:
                 watched=service.watched,
                 columns=setting.columns,
                 profile=profile,
+                scored_by=", ".join(predictions[MODEL_VERSION].unique().sort()),
                 without_reference=service.champion.fallback,
                 html=True,
             )
@@ -208,7 +212,11 @@ def _details(
 def _drift_check(records: list[DayDrift], profile: Profile) -> dg.AssetCheckResult:
     limit = profile.monitoring.drift_share_threshold
     shares = {str(r.day): r.drift_share for r in records if r.drift_share is not None}
-    over = {day: share for day, share in shares.items() if share >= limit}
+    over = {
+        str(r.day): r.drift_share
+        for r in records
+        if r.drift_share is not None and is_drifting(r, profile.monitoring)
+    }
     return dg.AssetCheckResult(
         check_name=DRIFT_CHECK,
         passed=not over,

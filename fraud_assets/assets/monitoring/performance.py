@@ -80,8 +80,8 @@ def build_performance_report(setting: MonitoringSetting) -> dg.AssetsDefinition:
                 description=(
                     "The champion's average precision over the last "
                     f"{choices.performance_days} matured days is not "
-                    f"{choices.performance_drop:.0%} below its gate's. A warning; what is done "
-                    "about it is said by loop_decision."
+                    f"{choices.performance_drop:.0%} below its gate's, beyond its "
+                    "interval. A warning; what is done about it is said by loop_decision."
                 ),
             )
         ],
@@ -200,6 +200,8 @@ def _decay_check(records: list[DayPerformance], profile: Profile) -> dg.AssetChe
         and r.champion_gate_average_precision is not None
         and r.recent_days >= profile.monitoring.performance_days
         and r.recent_average_precision < (1 - allowed) * r.champion_gate_average_precision
+        and r.recent_high is not None
+        and r.recent_high < r.champion_gate_average_precision
     }
     return dg.AssetCheckResult(
         check_name=DECAY_CHECK,

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from fraud_assets.assets import OWNERS
 from fraud_assets.features.definitions import FeatureSet
-from fraud_assets.lake import Lake
+from fraud_assets.lake import Lake, MissingDayError
 from fraud_assets.modeling.splits import days_looked_at
 from fraud_assets.monitoring.drift import DriftColumns, drift_columns
 from fraud_assets.partitions import SimulationDays
@@ -89,9 +89,12 @@ class Records(Mapping[date, R], Generic[R]):
         if day not in self._days:
             raise KeyError(day)
         if day not in self._read:
-            there = self._lake.has_day(self._asset, day, RECORD_FILE)
-            content = self._lake.read_document(self._asset, day, RECORD_FILE) if there else None
-            self._read[day] = self._record.model_validate_json(content) if content else None
+            try:
+                content = self._lake.read_document(self._asset, day, RECORD_FILE)
+            except MissingDayError:
+                self._read[day] = None
+            else:
+                self._read[day] = self._record.model_validate_json(content)
         found = self._read[day]
         if found is None:
             raise KeyError(day)

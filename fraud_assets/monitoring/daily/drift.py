@@ -43,6 +43,7 @@ def drift_of_day(
     watched: Watched,
     columns: DriftColumns,
     profile: Profile,
+    scored_by: str,
     without_reference: str = "no model yet",
     html: bool,
 ) -> DriftOfDay:
@@ -51,6 +52,7 @@ def drift_of_day(
     Args:
         day: the day.
         current: its features, with `score` and `decision` as they were made.
+        scored_by: the version that made them: the champion, or what stood in for it.
         reference: of `watched.reference_model`; None where there is no model.
         watched: the models of the day.
         columns: the inputs that are compared.
@@ -63,7 +65,7 @@ def drift_of_day(
     if reference is None or model is None:
         why = f"nothing to compare with: {without_reference}"
         return DriftOfDay(blank.model_copy(update={"status": why}))
-    scored_by_it = model.version == watched.in_force.version
+    scored_by_it = model.version == scored_by
     base, seen = reference.frame, current
     if not scored_by_it:  # the rules' scores are not the model's
         base, seen = base.drop(SCORE), seen.drop(SCORE)

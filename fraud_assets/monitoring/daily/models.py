@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal, Self
+from typing import Self
 
 import polars as pl
 
@@ -12,10 +12,9 @@ from fraud_assets.modeling.evaluation import Evaluation
 from fraud_assets.modeling.rules import RuleSet
 from fraud_assets.modeling.scoring import FraudModel
 from fraud_assets.monitoring.drift import DriftColumns, sample_rows
+from fraud_assets.monitoring.records import AlternativeKind
 from fraud_assets.transactions.columns import DAY, DECISION, EVENT_TIME, SCORE
 from fraud_assets.transactions.profile import Profile
-
-Kind = Literal["former", "suspended", "rules"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,15 @@ class Watched:
 
     @property
     def reference_model(self) -> FraudModel | None:
-        """The model whose training days are the reference: also one that was fallen back from."""
-        return self.in_force if isinstance(self.in_force, FraudModel) else self.suspended
+        """The model whose training days are the reference: one that is waited for comes first."""
+        if self.suspended is not None:
+            return self.suspended
+        return self.in_force if isinstance(self.in_force, FraudModel) else None
 
     @property
-    def others(self) -> dict[str, Kind]:
+    def others(self) -> dict[str, AlternativeKind]:
         """Every other model by version, and what it is."""
-        kinds: dict[str, Kind] = {self.rules.version: "rules"}
+        kinds: dict[str, AlternativeKind] = {self.rules.version: "rules"}
         kinds |= {one.version: "former" for one in self.formers}
         if self.suspended is not None:
             kinds[self.suspended.version] = "suspended"
@@ -81,9 +82,10 @@ class GateLevel:
         """
         days = [one.average_precision for one in judged.by_day]
         known = [value for value in days if value is not None]
+        share = judged.positives / judged.rows if judged.rows else 0.0
         return cls(
             average_precision=fmean(known) if known else None,
-            fraud_share=judged.positives / judged.rows if judged.rows else None,
+            fraud_share=share if 0.0 < share < 1.0 else None,
         )
 
 

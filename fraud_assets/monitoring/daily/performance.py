@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from fraud_assets.modeling.metrics import average_precision
+from fraud_assets.modeling.rules import RuleSet
 from fraud_assets.modeling.scoring import FraudModel
 from fraud_assets.monitoring.comparison import compare_models, shadow_rows
 from fraud_assets.monitoring.daily.models import GateLevel, Watched
@@ -19,7 +20,7 @@ from fraud_assets.monitoring.performance import MODEL_VERSION, judged_day, reali
 from fraud_assets.monitoring.rates import compare_rates
 from fraud_assets.monitoring.reconciliation import reconcile
 from fraud_assets.monitoring.records import DayPerformance
-from fraud_assets.transactions.columns import DAY, DECISION, LABEL, SCORE
+from fraud_assets.transactions.columns import DAY, DECISION, LABEL, SCORE, TRANSACTION_ID
 from fraud_assets.transactions.profile import Profile
 
 WEEK: Final = 7
@@ -78,6 +79,8 @@ def performance_of_day(
     judged = judged_day(matured.predictions, matured.labels, day, profile.label_delay_days)
     shadows = _shadows(matured, judged, watched)
     rows = pl.concat([frame for frame in (judged_before, judged, shadows) if frame is not None])
+    # A day matures twice where the label delay was raised in between.
+    rows = rows.unique([DAY, TRANSACTION_ID, MODEL_VERSION], keep="last", maintain_order=True)
     versions = judged.get_column(MODEL_VERSION).unique().to_list()
     values |= _realised(matured, judged, day, profile)
     values |= _recent(rows, matured.day, watched, gate, profile)
@@ -136,7 +139,9 @@ def _recent(
     how = _bootstrap(profile)
     at_rate = gate.fraud_share if gate is not None else None
     own = rows.filter(pl.col(MODEL_VERSION) == watched.in_force.version)
-    recent = _last_days(own, profile.monitoring.performance_days)
+    # Days without a fraud say nothing, and would leave too few of those that do.
+    telling = own.filter((pl.col(LABEL) == 1).any().over(DAY))
+    recent = _last_days(telling, profile.monitoring.performance_days)
     recent_frauds = recent.filter(pl.col(LABEL) == 1)
     of_champion = mean_daily_average_precision(recent, **how, fraud_share=at_rate)
     that_day = own.filter(pl.col(DAY) == matured)
@@ -155,7 +160,7 @@ def _recent(
         "recent_average_precision": of_champion.estimate,
         "recent_low": of_champion.low,
         "recent_high": of_champion.high,
-        "recent_days": recent_frauds.get_column(DAY).n_unique(),
+        "recent_days": recent.get_column(DAY).n_unique(),
         "recent_frauds": recent_frauds.height,
     }
 
@@ -179,7 +184,14 @@ def _shadows(matured: Matured, judged: pl.DataFrame, watched: Watched) -> pl.Dat
     ]
     if not models or judged.is_empty():
         return None
-    return shadow_rows(matured.features(), judged, models)
+    features = matured.features()
+    able = [one for one in models if _columns_of(one) <= set(features.columns)]
+    return shadow_rows(features, judged, able) if able else None
+
+
+def _columns_of(model: FraudModel | RuleSet) -> set[str]:
+    """What a model cannot do without; a former one may want features that are made no more."""
+    return set(model.encoder.columns) if isinstance(model, FraudModel) else set()
 
 
 def _last_days(rows: pl.DataFrame, days: int) -> pl.DataFrame:
@@ -216,7 +228,8 @@ def _fraud_rate(
 
 def _estimated(today: pl.DataFrame, watched: Watched) -> dict[str, float | None]:
     """The label-free estimate of the day; the rules' scores are no probabilities and have none."""
-    if not isinstance(watched.in_force, FraudModel):
+    versions = today.get_column(MODEL_VERSION).unique().to_list()
+    if not isinstance(watched.in_force, FraudModel) or versions != [watched.in_force.version]:
         return {}
     found = estimate_performance(
         today.get_column(SCORE).to_numpy(), (today.get_column(DECISION) == "alert").to_numpy()

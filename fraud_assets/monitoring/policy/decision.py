@@ -22,7 +22,7 @@ FindingKind = Literal[
 
 Rule = Literal[
     "outdated", "unloadable", "broken_inputs", "healthy", "worse", "first_training", "decay",
-    "drift", "episode", "unconfirmed_drift", "growth", "age", "findings", "quiet",
+    "drift", "episode", "unconfirmed_drift", "no_model", "growth", "age", "findings", "quiet",
 ]  # fmt: skip
 """What decided. `episode` is another retraining on more days of a change that was found before."""
 
@@ -78,9 +78,14 @@ class Facts:
     can be loaded. `formers` are loadable former champions, the newest first. `healthy_days` counts
     the consecutive days up to `day` on which the inputs of the suspended champion were whole.
 
+    `by_hand` says that somebody chose the champion, and `stood_in` that the rules scored the day in
+    place of a champion that can be loaded by now.
+
     `frauds_by_day` are the known frauds of matured days. `last_requested` is the latest day as of
-    which a retraining was asked for, `last_trained` the latest with a candidate. `episode_since` is
-    the `since` of the last retraining that was decided, None where it was not for a change.
+    which a retraining was asked for, `last_trained` the latest with a candidate that was judged.
+    `episode_since` is the `since` of the last retraining that was decided, `waiting_since` that of
+    the day before, where it found a decay and waited; None where there was none. `blind_days` are
+    the consecutive days up to `day` on which average precision was not computable.
     """
 
     day: date
@@ -103,6 +108,10 @@ class Facts:
     drifting_since: date | None = None
     decaying_since: date | None = None
     episode_since: date | None = None
+    waiting_since: date | None = None
+    blind_days: int = 0
+    by_hand: bool = False
+    stood_in: bool = False
     retraining_running: bool = False
     last_requested: date | None = None
     last_trained: date | None = None

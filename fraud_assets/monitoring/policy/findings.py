@@ -17,6 +17,9 @@ def find(facts: Facts, choices: MonitoringChoices) -> Iterator[Finding]:
     """Everything about the day that is out of order, the most serious first."""
     if facts.unloadable:
         yield Finding(kind="unloadable", text=facts.unloadable)
+    elif facts.stood_in:
+        text = f"the rules scored {facts.day} in place of version {facts.champion}: score it again"
+        yield Finding(kind="unloadable", text=text)
     yield from _bad_data(facts, choices)
     decay = decayed(facts, choices)
     if decay is not None:
@@ -24,6 +27,9 @@ def find(facts: Facts, choices: MonitoringChoices) -> Iterator[Finding]:
     yield from _moved_inputs(facts, choices)
     yield from _moved_rates(facts.drift, facts.performance)
     yield from _unexpected(facts.performance)
+    if facts.blind_days >= choices.performance_days:
+        text = f"average precision was not computable on {facts.blind_days} matured days in a row"
+        yield Finding(kind="blind", text=text)
 
 
 def decayed(facts: Facts, choices: MonitoringChoices) -> str | None:
@@ -108,6 +114,3 @@ def _unexpected(seen: DayPerformance) -> Iterator[Finding]:
             f"({seen.frauds_surprise:+.1f} standard deviations)"
         )
         yield Finding(kind="estimate", text=text)
-    if seen.rows and seen.average_precision is None:
-        text = f"average precision of {seen.matured_day} is not computable"
-        yield Finding(kind="blind", text=text)

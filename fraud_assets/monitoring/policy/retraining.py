@@ -35,21 +35,32 @@ class _Ground:
 
 
 def training(facts: Facts, findings: Found, profile: Profile) -> Decision | None:
-    """Retrain for the first ground that there is, or wait for what is missing; None without one."""
-    ground = next(_grounds(facts, profile), None)
-    return None if ground is None else _decided(ground, facts, findings, profile)
+    """Retrain for the first ground that allows it, or wait for the first; None without one."""
+    decided = [_decided(one, facts, findings, profile) for one in _grounds(facts, profile)]
+    return next((one for one in decided if one.action == "retrain"), next(iter(decided), None))
 
 
 def _grounds(facts: Facts, profile: Profile) -> Iterator[_Ground]:
-    choices = profile.monitoring
+    """The reasons that there are, the most serious first."""
     if facts.never_trained:
         counts = f"{facts.labelled_days} labelled days"
         if facts.labelled_days >= facts.needed_days:
-            yield _Ground("first_training", f"no model yet, {counts} >= {facts.needed_days}")
+            found = f"no model yet, {counts} >= {facts.needed_days}"
+            yield _Ground("first_training", found, grown=facts.last_trained is not None)
         return
+    yield from _for_a_change(facts, profile)
+    if facts.champion == facts.rules:
+        yield _Ground("no_model", "the rules serve", grown=True)
+    if facts.last_trained is not None:
+        yield from _without_a_change(facts, facts.last_trained, profile)
+
+
+def _for_a_change(facts: Facts, profile: Profile) -> Iterator[_Ground]:
+    choices = profile.monitoring
     decay = decayed(facts, choices)
     if decay is not None:
-        since = facts.decaying_since or facts.performance.matured_day
+        # The day on which it was first found, where no single day lies below the whole limit.
+        since = facts.decaying_since or facts.waiting_since or facts.performance.matured_day
         yield _Ground("decay", decay, since, grown=True)
     if choices.drift_alone == "retrain" and is_drifting(facts.drift, choices):
         found = f"drift share {facts.drift.drift_share:.2f} >= {choices.drift_share_threshold:.2f}"
@@ -63,8 +74,6 @@ def _grounds(facts: Facts, profile: Profile) -> Iterator[_Ground]:
     blind = _blind(facts, profile)
     if blind is not None:
         yield _Ground("unconfirmed_drift", blind, facts.drifting_since, grown=True)
-    if episode is None and facts.last_trained is not None:
-        yield from _without_a_change(facts, facts.last_trained, profile)
 
 
 def _without_a_change(facts: Facts, last_trained: date, profile: Profile) -> Iterator[_Ground]:
@@ -74,12 +83,16 @@ def _without_a_change(facts: Facts, last_trained: date, profile: Profile) -> Ite
     days = min(window, _known_days(facts, profile, facts.day))
     days_learnt = min(window, _known_days(facts, profile, last_trained))
     more_days = days >= choices.growth * days_learnt or (days == window and days_learnt < window)
-    if learnable >= choices.growth * learnt or more_days:
+    # During a change the growth that counts is that of the changed days; and what was learnt is
+    # known only where the reports of those days are.
+    known = _open_episode(facts, profile) is None and _is_known(facts, profile, last_trained)
+    if known and (learnable >= choices.growth * learnt or more_days):
         found = f"{learnable} frauds on {days} days can be learnt, {learnt} on {days_learnt} were"
         yield _Ground("growth", found)
     age = (facts.day - last_trained).days
     if choices.max_model_age_days is not None and age >= choices.max_model_age_days:
-        yield _Ground("age", f"the last training was {age} days ago")
+        episode = _open_episode(facts, profile)  # a change that is being learnt goes on
+        yield _Ground("age", f"the last training was {age} days ago", episode)
 
 
 def _decided(ground: _Ground, facts: Facts, findings: Found, profile: Profile) -> Decision:
@@ -114,6 +127,9 @@ def _decided(ground: _Ground, facts: Facts, findings: Found, profile: Profile) -
 def _bad_data(facts: Facts, profile: Profile) -> tuple[Guard, str] | None:
     """Drift and decay are often a broken feed, and a retraining would learn the breakage."""
     share, limit = facts.quarantine_share, profile.monitoring.max_quarantine_share
+    if facts.suspended_for == "broken_inputs":
+        # The challenger would be compared with a stand-in, and not with what is waited for.
+        return "data", f"champion {facts.suspended} waits for its inputs to be whole"
     if share is None:
         return "data", "the share of quarantined rows is not known"
     if share > limit:
@@ -163,6 +179,14 @@ def _window(day: date, profile: Profile) -> tuple[date, date]:
     """First and last day that a training as of `day` learns from."""
     last = training_end(day, profile.label_delay_days, profile.training)
     return last - timedelta(days=profile.training.window_days - 1), last
+
+
+def _is_known(facts: Facts, profile: Profile, as_of: date) -> bool:
+    """Whether the frauds of every day that a training as of `as_of` learnt from are known."""
+    first, last = _window(as_of, profile)
+    begin = max(first, facts.day - timedelta(days=facts.labelled_days - 1))
+    days = (begin + timedelta(days=i) for i in range((last - begin).days + 1))
+    return all(day in facts.frauds_by_day for day in days)
 
 
 def _known_days(facts: Facts, profile: Profile, as_of: date) -> int:

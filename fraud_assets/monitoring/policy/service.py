@@ -25,7 +25,10 @@ _ACTION_FOR: Final[dict[str, Action]] = {
 
 
 def change_of_service(facts: Facts, findings: Found, choices: MonitoringChoices) -> Decision | None:
-    """Put another model in force, or say that none would help; None if the champion may serve."""
+    """Put another model in force, or say that none would help; None if the champion may serve.
+
+    A champion that was chosen by hand is not replaced because another would do better.
+    """
     return (
         _unloadable(facts, findings)
         or _broken_inputs(facts, findings, choices)
@@ -39,10 +42,13 @@ def better_alternative(facts: Facts, choices: MonitoringChoices) -> Alternative 
 
     Shown means: on enough matured days with enough frauds, the lower bound of the paired gain in
     average precision clears the margin, and no loss of money is shown. A suspended champion that
-    comes back needs no margin.
+    comes back needs no margin; one that was suspended for another reason than being worse comes
+    back when that is gone, however good it was before.
     """
 
     def shown(one: Alternative) -> bool:
+        if one.kind == "suspended" and facts.suspended_for != "worse":
+            return False
         margin = 0.0 if one.kind == "suspended" else choices.min_rollback_gain
         return (
             one.days >= choices.performance_days
@@ -68,13 +74,16 @@ def _broken_inputs(facts: Facts, findings: Found, choices: MonitoringChoices) ->
     """Fall back to a model that goes by the broken inputs less; there may be none."""
     weights, limit = facts.drift.broken_weights, choices.max_broken_weight
     weight = weights.get(facts.champion, 0.0)
-    if facts.suspended is not None or weight < limit:
+    if weight < limit:
         return None
     reason = (
         f"broken inputs {some(facts.drift.broken_columns)} are {weight:.0%} of what champion "
         f"{facts.champion} goes by, less than {limit:.0%} is allowed"
     )
-    target = next((v for v in (*facts.formers, facts.rules) if weights.get(v, 1.0) < limit), None)
+    # The rule set goes by whatever is there, if it is not among the weighed.
+    known = {facts.rules: 0.0, **weights}
+    others = (v for v in (*facts.formers, facts.rules) if v != facts.champion)
+    target = next((v for v in others if known.get(v, 1.0) < limit), None)
     if target is None:
         reason += "; every other model goes by them too: repair the feed"
         return made(facts, findings, "warn", "broken_inputs", reason)
@@ -96,8 +105,11 @@ def _healthy_again(facts: Facts, findings: Found, choices: MonitoringChoices) ->
 
 def _worse(facts: Facts, findings: Found, choices: MonitoringChoices) -> Decision | None:
     better = better_alternative(facts, choices)
-    if better is None:
+    if better is None or facts.by_hand:
         return None
+    action = _ACTION_FOR[better.kind]
+    if action == "roll_back" and facts.suspended is not None:
+        action = "fall_back"  # another stand-in; the champion is still waited for
     reason = (
         f"{named(better.version, facts)} would have had an average precision {better.gain:.3f} "
         f"(at least {better.gain_low:.3f}) higher than {named(facts.champion, facts)} over "
@@ -106,7 +118,7 @@ def _worse(facts: Facts, findings: Found, choices: MonitoringChoices) -> Decisio
     return made(
         facts,
         (Finding(kind="worse", text=reason), *findings),
-        _ACTION_FOR[better.kind],
+        action,
         "worse",
         reason,
         target=better.version,

@@ -34,6 +34,7 @@ RULES: Final[dict[Rule, str]] = {
     "drift": "inputs have drifted, and the profile retrains for that alone",
     "episode": "more of a change can be learnt",
     "unconfirmed_drift": "inputs drift, and no labels tell what it costs",
+    "no_model": "the rules serve, and no model does",
     "growth": "there is much more to learn from",
     "age": "the model is old",
     "findings": "something is out of order, and nothing is gained by acting on it",
