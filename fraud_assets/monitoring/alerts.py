@@ -123,7 +123,7 @@ _FINDINGS: Final[dict[FindingKind, _Form]] = {
     "drift": _Form(
         "warning",
         "Inputs of champion {champion} have drifted",
-        "look whether a feed has changed; drift alone retrains nothing",
+        "look whether a feed has changed; what is done about it is said by the decision",
         ("drift_share", "drifted_weight", "score_drift", *_PERFORMANCE),
     ),
     "score_drift": _Form(

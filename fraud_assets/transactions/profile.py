@@ -321,7 +321,7 @@ class MonitoringChoices(_Model):
 
     cooldown_days: Annotated[int, Field(ge=0)] = 3
     min_mature_positives: Annotated[int, Field(ge=1)] = 30
-    growth: Annotated[float, Field(gt=1)] = 1.4
+    growth: Annotated[float, Field(gt=1)] = 1.6
     """Retrain again when the frauds that can be learnt have grown by this factor."""
 
     max_model_age_days: Annotated[int, Field(ge=1)] | None = 28

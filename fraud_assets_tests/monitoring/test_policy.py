@@ -406,6 +406,16 @@ def test_a_ground_that_waits_does_not_hide_one_that_does_not() -> None:
     assert decide(old, profile(max_model_age_days=10)).rule == "age"
 
 
+def test_no_model_is_trained_by_age_while_the_change_cannot_be_learnt() -> None:
+    changed = facts(
+        performance=DECAYED,
+        decaying_since=LEARNT_UP_TO + timedelta(days=1),
+        last_trained=DAY - timedelta(days=10),
+    )
+    decision = decide(changed, profile(max_model_age_days=10))
+    assert (decision.action, decision.waiting_for) == ("warn", "frauds")
+
+
 def test_where_the_rules_serve_for_want_of_a_model_one_is_asked_for() -> None:
     fallen = facts(
         champion="rules-1", suspended="3", suspended_for="worse",

@@ -135,12 +135,13 @@ def build_loop_decision(setting: MonitoringSetting) -> dg.AssetsDefinition:
                 store, decision, fingerprint(lake, day, share), context.run_id
             )
             context.log.info(f"{day}: {stored.action}: {stored.reason}")
+            recent = [stored, *(one for one in recent if one.id != stored.id)]
             log = [one for one in recent if one.day <= day][:LOGGED]
             context.add_asset_metadata(
                 {
                     **decision_record(stored, repeated=repeated).to_dagster(),
                     "numbers": dg.MetadataValue.json(stored.numbers),
-                    **table("decision_log", [_row(one) for one in (stored, *log)]),
+                    **table("decision_log", [_row(one) for one in log]),
                 },
                 partition_key=day.isoformat(),
             )

@@ -48,7 +48,11 @@ def _grounds(facts: Facts, profile: Profile) -> Iterator[_Ground]:
             found = f"no model yet, {counts} >= {facts.needed_days}"
             yield _Ground("first_training", found, grown=facts.last_trained is not None)
         return
-    yield from _for_a_change(facts, profile)
+    changes = list(_for_a_change(facts, profile))
+    yield from changes
+    needed = profile.monitoring.min_mature_positives
+    if any(one.since and _learnable(facts, profile, one.since) < needed for one in changes):
+        return  # whatever else there is to learn is the old world
     if facts.champion == facts.rules:
         yield _Ground("no_model", "the rules serve", grown=True)
     if facts.last_trained is not None:
