@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help install demo dev test test-fast check format clean
-.PHONY: bench bench-backfill bench-handbook bench-paysim bench-training
+.PHONY: bench bench-backfill bench-handbook bench-loop bench-paysim bench-training
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -50,7 +50,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-backfill bench-training bench-handbook bench-paysim ## Run all benchmarks
+bench: bench-backfill bench-training bench-handbook bench-loop bench-paysim ## Run all benchmarks
 
 bench-backfill: install ## 6.3 million rows in 31 days, against the bare library calls
 	$(BIN)/python benchmarks/backfill.py
@@ -60,6 +60,9 @@ bench-training: install ## A million rows, 200 trees, against bare xgboost.train
 
 bench-handbook: install ## The Handbook's tables, redone and beaten (HANDBOOK=/path/to/handbook_raw.parquet)
 	$(BIN)/python benchmarks/handbook.py $(if $(HANDBOOK),--data "$(HANDBOOK)")
+
+bench-loop: install ## Our loop against never, daily, weekly and triggered retraining (HANDBOOK=… adds the Handbook)
+	$(BIN)/python benchmarks/loop.py $(if $(HANDBOOK),--handbook "$(HANDBOOK)")
 
 bench-paysim: install ## What PaySim's balances claim (PAYSIM=/path/to/paysim_log.csv)
 	$(BIN)/python benchmarks/paysim.py $(if $(PAYSIM),--data "$(PAYSIM)")

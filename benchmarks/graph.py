@@ -24,7 +24,7 @@ from fraud_assets.assets import CHAMPION, EVALUATION, FEATURES, LABELS, QUARANTI
 from fraud_assets.definitions import build_defs
 from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING
 from fraud_assets.lake import Lake
-from fraud_assets.sensors import RANGE_END_TAG, RANGE_START_TAG
+from fraud_assets.metadata import RANGE_END_TAG, RANGE_START_TAG
 from fraud_assets.settings import Settings
 from fraud_assets.simulation import quiet_logs
 from fraud_assets.transactions.simulator import Simulator, SimulatorConfig
