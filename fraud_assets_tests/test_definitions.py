@@ -53,11 +53,13 @@ def test_definitions_load_in_a_fresh_interpreter_without_heavy_libraries(fresh) 
 def test_the_graph_has_the_assets_of_the_architecture(fresh) -> None:
     assert fresh["assets"] == [
         "champion_model",
+        "debugging_dashboard",
         "drift_report",
         "evaluation_report",
         "fraud_labels",
         "fraud_model",
         "fraud_predictions",
+        "loop_decision",
         "performance_report",
         "quarantined_transactions",
         "raw_transactions",
@@ -89,6 +91,8 @@ def test_every_asset_that_holds_rows_has_a_column_schema(repository) -> None:
         "fraud_labels",
         "transaction_features",
         "fraud_predictions",
+        "performance_report",
+        "loop_decision",
     ):
         node = repository.asset_graph.get(dg.AssetKey(name))
         assert "dagster/column_schema" in node.metadata, name
@@ -127,6 +131,24 @@ def test_daily_pipeline_is_everything_but_the_models(repository) -> None:
     assert daily | training == set(repository.asset_graph.get_all_asset_keys())
 
 
+def test_a_rollback_is_one_op_and_materialises_no_asset(repository) -> None:
+    job = repository.get_job("rollback")
+    assert [node.name for node in job.nodes] == ["move_champion"]
+    assert not job.asset_layer.executable_asset_keys
+
+
+def test_the_sensors_are_one_for_days_one_that_acts_and_one_that_tells(repository) -> None:
+    asked = {
+        sensor.name: {job.name for job in sensor.jobs} if sensor.has_jobs else set()
+        for sensor in repository.sensor_defs
+    }
+    assert asked == {
+        "new_day_sensor": {"daily_pipeline"},
+        "loop_sensor": {"retraining", "rollback"},
+        "alert_sensor": set(),
+    }
+
+
 def test_nothing_starts_by_itself(repository) -> None:
     for sensor in repository.sensor_defs:
         assert sensor.default_status == dg.DefaultSensorStatus.STOPPED, sensor.name
@@ -137,7 +159,7 @@ def test_nothing_starts_by_itself(repository) -> None:
 @pytest.mark.parametrize("profile", ["cards", "ieee_cis", "paysim", "simulator"])
 def test_definitions_are_made_for_every_shipped_profile(profile: str) -> None:
     repository = build_defs(Settings(_env_file=None, profile=profile)).get_repository_def()
-    assert len(repository.asset_graph.get_all_asset_keys()) == 11
+    assert len(repository.asset_graph.get_all_asset_keys()) == 13
 
 
 def test_labels_never_flow_from_later_days(repository) -> None:

@@ -2,15 +2,17 @@
 
 import types
 from datetime import date
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fraud_assets.metadata import (
+    DashboardRecord,
+    DecisionRecord,
     DriftRecord,
     EvaluationRecord,
     FeatureRecord,
@@ -22,12 +24,14 @@ from fraud_assets.metadata import (
     RawRecord,
     Record,
     ValidationRecord,
+    latest,
+    latest_by_day,
 )
-from fraud_assets.sensors import latest, latest_by_day
 
 RECORDS = [
     RawRecord, ValidationRecord, LabelRecord, FeatureRecord, ModelRecord, EvaluationRecord,
-    PromotionRecord, PredictionRecord, DriftRecord, PerformanceRecord,
+    PromotionRecord, PredictionRecord, DriftRecord, PerformanceRecord, DecisionRecord,
+    DashboardRecord,
 ]  # fmt: skip
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30)
@@ -46,21 +50,36 @@ def values_of(annotation: Any) -> st.SearchStrategy[Any]:
         return st.one_of([values_of(one) for one in get_args(annotation)])
     if get_origin(annotation) is list:
         return st.lists(values_of(get_args(annotation)[0]), max_size=4)
-    return VALUES[annotation]
+    if get_origin(annotation) is dict:
+        return st.dictionaries(*map(values_of, get_args(annotation)), max_size=4)
+    if get_origin(annotation) is Literal:
+        return st.sampled_from(get_args(annotation))
+    return records(annotation) if issubclass(annotation, BaseModel) else VALUES[annotation]
 
 
-def records(kind: type[Record]) -> st.SearchStrategy[Record]:
+def records(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
     return st.builds(
         kind, **{name: values_of(field.annotation) for name, field in kind.model_fields.items()}
     )
 
 
-def example(kind: type[Record], **changes: Any) -> Record:
+def example_of(annotation: Any) -> Any:
+    """One value that is not None."""
     plain = {int: 3, float: 0.25, str: "text", bool: True, date: date(2025, 1, 9)}
-    values: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        first = (get_args(field.annotation) or (field.annotation,))[0]
-        values[name] = ["a"] if get_origin(field.annotation) is list else plain[first]
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is list:
+        return [example_of(parts[0])]
+    if origin is dict:
+        return {example_of(parts[0]): example_of(parts[1])}
+    if origin is Literal:
+        return parts[0]
+    if parts:  # a value or None
+        return example_of(parts[0])
+    return example(annotation) if issubclass(annotation, BaseModel) else plain[annotation]
+
+
+def example(kind: type[BaseModel], **changes: Any) -> Any:
+    values = {name: example_of(field.annotation) for name, field in kind.model_fields.items()}
     return kind(**{**values, **changes})
 
 

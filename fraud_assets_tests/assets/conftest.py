@@ -30,11 +30,17 @@ from fraud_assets.assets.models.setting import CANDIDATE_FILE, EVALUATION_FILE
 from fraud_assets.definitions import build_defs
 from fraud_assets.jobs import DAILY_PIPELINE, RETRAINING
 from fraud_assets.lake import Lake
-from fraud_assets.metadata import EvaluationRecord, ModelRecord, Record
+from fraud_assets.metadata import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    EvaluationRecord,
+    ModelRecord,
+    Record,
+    latest,
+)
 from fraud_assets.modeling.dataset import labelled_rows
 from fraud_assets.modeling.registry import ModelRegistry
 from fraud_assets.modeling.splits import SplitPlan
-from fraud_assets.sensors import RANGE_END_TAG, RANGE_START_TAG, latest
 from fraud_assets.settings import Settings
 from fraud_assets.simulation import quiet_logs
 from fraud_assets.store.engine import PredictionStore

@@ -35,8 +35,8 @@ from fraud_assets.metadata import (
     PromotionRecord,
     Record,
     ValidationRecord,
+    latest,
 )
-from fraud_assets.sensors import latest
 from fraud_assets.settings import Settings
 from fraud_assets.simulation import quiet_logs
 

@@ -15,8 +15,7 @@ import pytest
 
 from fraud_assets.assets import DRIFT, FEATURES, LABELS, PERFORMANCE, PREDICTIONS, RAW, VALIDATED
 from fraud_assets.lake import Lake
-from fraud_assets.metadata import ValidationRecord
-from fraud_assets.sensors import latest_by_day
+from fraud_assets.metadata import ValidationRecord, latest_by_day
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

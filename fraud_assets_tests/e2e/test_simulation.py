@@ -9,6 +9,8 @@ import pytest
 
 from fraud_assets.assets import (
     CHAMPION,
+    DASHBOARD,
+    DECISION,
     DRIFT,
     EVALUATION,
     FEATURES,
@@ -19,20 +21,27 @@ from fraud_assets.assets import (
     RAW,
     VALIDATED,
 )
+from fraud_assets.assets.monitoring.setting import DASHBOARD_FILE, RECORD_FILE
 from fraud_assets.definitions import build_defs
 from fraud_assets.metadata import (
+    DashboardRecord,
+    DecisionRecord,
     DriftRecord,
     EvaluationRecord,
     PerformanceRecord,
     PredictionRecord,
     PromotionRecord,
     ValidationRecord,
+    latest_by_day,
 )
-from fraud_assets.sensors import DRIFT_SENSOR, latest_by_day
+from fraud_assets.modeling.splits import training_end
+from fraud_assets.sensors import LOOP_SENSOR
 from fraud_assets.simulation import Simulation, quiet_logs
+from fraud_assets.store import decisions as decision_log
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.predictions import counts_by_day
 from fraud_assets.store.promotions import champion_on, history
+from fraud_assets.transactions.profile import load_profile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -54,7 +63,7 @@ def test_every_day_of_every_daily_asset_is_in_the_lake_and_in_the_instance(insta
     expected = [day(i) for i in range(20 + len(installation.closed))]
     for asset in (RAW, VALIDATED, QUARANTINED, LABELS, FEATURES, PREDICTIONS):
         assert installation.lake.days(asset) == expected, asset
-    for asset in (RAW, FEATURES, PREDICTIONS, DRIFT, PERFORMANCE):
+    for asset in (RAW, FEATURES, PREDICTIONS, DRIFT, PERFORMANCE, DECISION, DASHBOARD):
         keys = installation.instance.get_materialized_partitions(dg.AssetKey(asset))
         assert keys == {d.isoformat() for d in expected}, asset
 
@@ -119,15 +128,45 @@ def test_drift_is_quiet_before_the_change_and_loud_after_it(installation) -> Non
     assert "no champion" in reports[day(5)].status
 
 
-def test_the_drift_sensor_retrains_after_the_change_once_per_report(installation) -> None:
-    fired = [run for run in installation.retrainings if run.sensor == DRIFT_SENSOR]
-    assert fired
-    assert min(run.last_day for run in fired) >= day(29)
-    reports = [
-        record.dagster_run.tags["fraud_assets/report"]
+def test_drift_alone_warns_and_decay_retrains_once_its_frauds_can_be_learnt(installation) -> None:
+    decided = latest_by_day(installation.instance, DECISION, DecisionRecord)
+    assert decided[day(29)].action == "warn"
+    assert "drift share" in decided[day(29)].reason
+    decay = [decided[d] for d in sorted(decided) if d > day(29) and decided[d].rule == "decay"]
+    assert decay[0].action == "warn"
+    assert decay[0].waiting_for == "frauds"
+    first = next(one for one in decay if one.action == "retrain")
+    assert first.since is not None
+    assert abs((first.since - day(29)).days) <= 1
+    # Not before a training would learn from days after the change.
+    profile = load_profile(installation.settings.profile)
+    assert training_end(first.day, profile.label_delay_days, profile.training) >= first.since
+
+
+def test_each_decision_to_retrain_is_acted_on_once_and_nothing_else_is(installation) -> None:
+    with PredictionStore(installation.settings.store_sqlalchemy_url) as store:
+        decisions = decision_log.history(store)
+    asked = [one for one in decisions if one.action == "retrain"]
+    assert {"first_training", "decay"} <= {one.rule for one in asked}
+    ran = installation.retrainings
+    assert {run.sensor for run in ran} == {LOOP_SENSOR}
+    assert [(run.last_day, run.reason) for run in ran] == [(one.day, one.reason) for one in asked]
+    tags = [
+        record.dagster_run.tags["fraud_assets/decision"]
         for record in installation.instance.get_run_records(dg.RunsFilter(job_name="retraining"))
     ]
-    assert len(reports) == len(set(reports))
+    assert sorted(map(int, tags)) == [one.id for one in asked]
+    assert [run for closed in installation.closed for run in closed.runs if run.is_rollback] == []
+
+
+def test_only_days_with_findings_have_a_dashboard(installation) -> None:
+    decided = latest_by_day(installation.instance, DECISION, DecisionRecord)
+    shown = latest_by_day(installation.instance, DASHBOARD, DashboardRecord)
+    for one, record in shown.items():
+        eventful = bool(decided[one].findings) or decided[one].action != "nothing"
+        assert bool(record.page) is eventful, one
+        assert installation.lake.has_day(DASHBOARD, one, DASHBOARD_FILE) is eventful, one
+    assert {bool(record.page) for record in shown.values()} == {True, False}
 
 
 def test_a_challenger_is_promoted_after_the_change_and_average_precision_recovers(
@@ -147,11 +186,14 @@ def test_a_challenger_is_promoted_after_the_change_and_average_precision_recover
     assert sum(recovered) / len(recovered) > sum(before) / len(before)
 
 
-def test_every_decision_is_on_the_record_with_its_reason(installation) -> None:
+def test_every_day_is_decided_once_and_every_promotion_has_its_reason(installation) -> None:
     with PredictionStore(installation.settings.store_sqlalchemy_url) as store:
-        decisions = history(store)
-    assert [d.day for d in decisions] == [run.last_day for run in installation.retrainings]
-    assert all(d.reason for d in decisions)
+        promotions, decisions = history(store), decision_log.history(store)
+    assert [one.day for one in decisions] == [day(i) for i in range(len(decisions))]
+    assert len(decisions) == 20 + len(installation.closed)
+    assert {one.rule for one in decisions[:20]} == {"outdated"}
+    assert [one.day for one in promotions] == [run.last_day for run in installation.retrainings]
+    assert all(one.reason for one in (*promotions, *decisions))
 
 
 def test_the_prediction_store_holds_what_the_lake_holds(installation) -> None:
@@ -184,23 +226,28 @@ def test_a_day_that_is_run_again_has_the_same_bytes(installation) -> None:
     """Also when it was first computed within a run of many days."""
     for again in (day(12), day(30)):
         assets = (VALIDATED, QUARANTINED, LABELS, FEATURES, PREDICTIONS)
-        before = {a: installation.lake.path(a, again).read_bytes() for a in assets}
+        files = [installation.lake.path(a, again) for a in assets]
+        files += [installation.lake.path(a, again, RECORD_FILE) for a in (DRIFT, PERFORMANCE)]
+        before = {file: file.read_bytes() for file in files}
         job = build_defs(installation.settings).get_repository_def().get_job("daily_pipeline")
         with quiet_logs():
             result = job.execute_in_process(
                 instance=installation.instance, partition_key=again.isoformat()
             )
         assert result.success
-        for asset in assets:
-            assert installation.lake.path(asset, again).read_bytes() == before[asset], asset
+        for file in files:
+            assert file.read_bytes() == before[file], file
 
 
-def test_an_old_day_that_is_reported_again_retrains_nothing(installation) -> None:
+def test_an_old_day_that_is_reported_again_decides_and_retrains_nothing(installation) -> None:
     simulation = Simulation(installation.settings, installation.instance)
     job = build_defs(installation.settings).get_repository_def().get_job("daily_pipeline")
-    with quiet_logs():
-        job.execute_in_process(instance=installation.instance, partition_key=str(day(31)))
-        assert list(simulation.tick()) == []
+    with PredictionStore(installation.settings.store_sqlalchemy_url) as store:
+        before = decision_log.history(store)
+        with quiet_logs():
+            job.execute_in_process(instance=installation.instance, partition_key=str(day(31)))
+            assert list(simulation.tick()) == []
+        assert decision_log.history(store) == before
 
 
 def test_retraining_a_day_again_gives_the_same_model(installation) -> None:
