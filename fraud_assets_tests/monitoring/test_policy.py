@@ -357,6 +357,15 @@ def test_broken_inputs_are_not_forgotten_because_the_champion_was_better_last_we
     assert decide(suspended, profile()).action not in ("restore", "roll_back")
 
 
+def test_a_model_whose_inputs_are_broken_does_not_take_over_for_what_it_was_before() -> None:
+    broken = drift(broken_columns=["amount"], broken_weights={"2": 0.9, "rules-1": 0.0})
+    standing_in = facts(
+        champion="rules-1", suspended="3", suspended_for="broken_inputs", drift=broken,
+        performance=performance(alternatives=[alternative(version="2")]),
+    )  # fmt: skip
+    assert decide(standing_in, profile()).action == "warn"
+
+
 def test_a_stand_in_whose_own_inputs_break_gives_way_too() -> None:
     broken = drift(broken_columns=["kind"], broken_weights={"3": 0.1, "2": 0.6, "rules-1": 0.0})
     standing_in = facts(

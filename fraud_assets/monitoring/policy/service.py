@@ -49,6 +49,8 @@ def better_alternative(facts: Facts, choices: MonitoringChoices) -> Alternative 
     def shown(one: Alternative) -> bool:
         if one.kind == "suspended" and facts.suspended_for != "worse":
             return False
+        if facts.drift.broken_weights.get(one.version, 0.0) >= choices.max_broken_weight:
+            return False  # it was better while its inputs were whole
         margin = 0.0 if one.kind == "suspended" else choices.min_rollback_gain
         return (
             one.days >= choices.performance_days

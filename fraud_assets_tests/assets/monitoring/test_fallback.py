@@ -185,7 +185,6 @@ def test_a_broken_input_that_hardly_matters_is_a_warning(branch, served) -> None
     assert made.champion(15) == "2"
 
 
-@pytest.mark.xfail(strict=True, reason="policy.service: what is better on older days is put back")
 def test_a_feed_that_stays_broken_in_part_is_waited_for_and_does_not_flip_the_champion(
     branch, served
 ) -> None:
