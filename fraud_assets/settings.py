@@ -6,6 +6,7 @@ depends on the business rather than on the machine belongs in `transactions.prof
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -68,6 +69,81 @@ class AlertSettings(BaseModel):
         return [url for url in _BETWEEN_URLS.split(value.strip(" ,\t\n")) if url]
 
 
+class ApiSettings(BaseModel):
+    """The scoring API: where it listens, whom it serves, and what it keeps in memory."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(
+        "127.0.0.1", description="Address to bind; any other than loopback needs keys"
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Processes; more than one share their state through Redis"
+    )
+    redis_url: SecretStr | None = Field(None, description="redis://… by which workers share state")
+    require_keys: bool = Field(
+        default=False, description="Refuse requests without a key also where no key exists yet"
+    )
+    docs: bool = Field(default=True, description="Serve the OpenAPI pages under /docs")
+
+    score_rate: str | None = Field(
+        None, description="Most scoring requests per key, as `1000/second`; None for no limit"
+    )
+    other_rate: str | None = Field("50/second", description="The same for all other requests")
+    max_body_bytes: Annotated[int, Field(ge=1_000)] = 1_000_000
+    max_batch: Annotated[int, Field(ge=1)] = Field(1_000, description="Transactions per request")
+
+    refresh_seconds: Annotated[float, Field(gt=0)] = Field(
+        2.0, description="How often aliases, traffic, keys and new labels are looked up"
+    )
+    snapshot_seconds: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="How often the state of the features is saved"
+    )
+    late_days: Annotated[float, Field(ge=0)] = Field(
+        2.0, description="Transactions older than the newest by more are scored and not remembered"
+    )
+    max_ahead_seconds: Annotated[float, Field(ge=0)] = Field(
+        300.0, description="Event times further in the future than this are refused"
+    )
+    remembered_answers: Annotated[int, Field(ge=1_000)] = Field(
+        200_000, description="Answers in memory; older ones are looked up in the store"
+    )
+    fsync: bool = Field(
+        default=False, description="Acknowledge only what outlives a power cut too; slow"
+    )
+    shadow: bool = Field(
+        default=True, description="Let the challenger score too, for the record alone"
+    )
+    dagster_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = Field(
+        "http://127.0.0.1:3000", description="Dagster's webserver, which starts retrainings"
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the API."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+    @field_validator("host")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value != "localhost":
+            try:
+                ipaddress.ip_address(value)
+            except ValueError:
+                raise ValueError("give an IP address or `localhost`, as 0.0.0.0") from None
+        return value
+
+    @model_validator(mode="after")
+    def _workers_share(self) -> Self:
+        if self.workers > 1 and self.redis_url is None:
+            raise ValueError(
+                f"FRAUD_API__WORKERS={self.workers} needs FRAUD_API__REDIS_URL: without it each "
+                "worker would know a part of the transactions only"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that a deployment chooses. Defaults need no service and no configuration.
 
@@ -123,6 +199,10 @@ class Settings(BaseSettings):
     )
     simulator: SimulatorConfig = SimulatorConfig()
     alerts: AlertSettings = AlertSettings()
+    api: ApiSettings = ApiSettings()
+    keep_days: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Days of predictions and answers that the store keeps; None for all"
+    )
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> Self:
@@ -170,6 +250,11 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Folder for what can be made again: split files, downloaded models."""
         return self.data_dir.resolve() / "cache"
+
+    @property
+    def serving_dir(self) -> Path:
+        """Folder of the scoring API: the journal of its answers and the snapshots of its state."""
+        return self.data_dir.resolve() / "serving"
 
     @property
     def studies_dir(self) -> Path:

@@ -113,6 +113,24 @@ def test_a_server_that_fails_and_recovers_gets_the_alert_in_the_end(
     assert len({one["message"] for one in webhook.got}) == 1  # one id
 
 
+def test_the_cause_is_told_also_where_other_code_has_silenced_the_loggers(
+    store: PredictionStore, webhook: Any
+) -> None:
+    put(store, drift())
+    box = channels(webhook.url())
+    webhook.status = 500
+    spoken = logging.getLogger("apprise")
+    before = spoken.level
+    try:
+        spoken.setLevel(logging.CRITICAL)
+        spoken.disabled = True
+        done = deliver_pending(store, box, NOON)
+    finally:
+        spoken.disabled = False
+        spoken.setLevel(before)
+    assert "answered 500" in done.problems[0]
+
+
 def test_an_alert_that_is_never_taken_is_given_up_and_kept(
     store: PredictionStore, webhook: Any
 ) -> None:
