@@ -7,6 +7,7 @@ this module can be imported when Dagster loads the definitions.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,6 +21,33 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a writer waits for another one before it gives up."""
 
+_SQLITE_OUTAGES: Final = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    )
+)
+
+_POSTGRESQL_OUTAGES: Final = (
+    "08",  # connection exceptions
+    "25006",  # read-only, as a stand-by that has not taken over yet
+    "40",  # deadlocks and their like
+    "53",  # disk full, out of memory, too many connections
+    "55P03",  # a lock that was not to be had in time
+    "57",  # shutting down, starting up, cancelled
+    "58",  # errors of the system under the server
+)
+"""Beginnings of SQLSTATE codes."""
+
 _BEGIN_OPTION: Final = "fraud_assets_begin"
 _MIGRATE: Final = "fraud_assets.store.migrate.migrate(url)"
 
@@ -29,7 +57,7 @@ class StoreError(RuntimeError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database cannot be reached, or another process keeps it locked."""
+    """The database cannot be reached, broke off, is full, or is locked by another process."""
 
 
 class SchemaMismatchError(StoreError):
@@ -211,7 +239,8 @@ def begin(engine: Engine, mode: str = "IMMEDIATE") -> Iterator[Connection]:
     """A transaction on a new connection; `mode` is SQLite's.
 
     Raises:
-        StoreUnavailableError: the database cannot be reached or stays locked.
+        StoreUnavailableError: the database cannot be reached, stays locked, or fails in the middle
+            of the transaction. That is undone then, unless it was the commit that was not answered.
     """
     from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -223,17 +252,46 @@ def begin(engine: Engine, mode: str = "IMMEDIATE") -> Iterator[Connection]:
             f"the store {place} cannot be opened: {first_line(error)}; check that the server "
             "runs (or that the folder exists and is writable) and that the URL is right"
         ) from error
-    with connection:
-        connection = connection.execution_options(**{_BEGIN_OPTION: mode})
-        try:
-            transaction = connection.begin()
-        except OperationalError as error:
-            raise StoreUnavailableError(
-                f"the store {place} is in use: {first_line(error)} for {LOCK_TIMEOUT_SECONDS} "
-                "seconds; let the other writer end, then try again"
-            ) from error
-        with transaction:
-            yield connection
+    try:
+        with connection:
+            connection = connection.execution_options(**{_BEGIN_OPTION: mode})
+            try:
+                transaction = connection.begin()
+            except OperationalError as error:
+                raise StoreUnavailableError(
+                    f"the store {place} is in use: {first_line(error)} for {LOCK_TIMEOUT_SECONDS} "
+                    "seconds; let the other writer end, then try again"
+                ) from error
+            with transaction:
+                yield connection
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        # Without its cause: PostgreSQL quotes the line of a COPY that it was at, payer and all.
+        raise StoreUnavailableError(
+            f"the store {place} failed in the middle of a transaction: {first_line(error)}; check "
+            "that the server runs and that its disk has space, then try again"
+        ) from None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a database's error comes from its state, and not from what it was asked.
+
+    What an outage refused may be tried again as it is. The error may be SQLAlchemy's or the
+    driver's own.
+    """
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.Error):
+        # The upper bytes tell more about the kind. Some errors are Python's, without a code.
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in _SQLITE_OUTAGES
+    if type(cause).__module__.partition(".")[0] != "psycopg2":
+        return False
+    state = getattr(cause, "pgcode", None)
+    if state is None:
+        # No answer of the server's: the connection is broken. A subclass of these would be about
+        # the statement.
+        return type(cause).__name__ in ("OperationalError", "InterfaceError", "DatabaseError")
+    return str(state).startswith(_POSTGRESQL_OUTAGES)
 
 
 def read_revision(connection: Connection) -> str | None:
@@ -274,6 +332,9 @@ def _prepare_sqlite(raw: Any, _record: Any) -> None:  # noqa: ANN401 - the drive
     # Without this, sqlite3 begins transactions by itself, and not around DDL.
     raw.isolation_level = None
     raw.execute("PRAGMA foreign_keys = ON")
+    # Some builds default to NORMAL, which loses the last commits in a power cut. The store holds
+    # the only copy of labels and promotions, and answers leave the journal once they are here.
+    raw.execute("PRAGMA synchronous = FULL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

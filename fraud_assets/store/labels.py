@@ -21,12 +21,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from sqlalchemy import Row, Select, insert, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, insert, select, tuple_
 
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.schema import labels
 
 ANALYST: Final = "analyst"
+
+_LABEL_LOCK: Final = 0x6672_6C62
+"""Key of PostgreSQL's advisory lock: labels are appended one batch at a time. An id is taken before
+its row is committed, and a reader that goes on from the last id would pass over a slower one."""
+
+_IDS_AT_ONCE: Final = 5_000
+"""SQLite has a limit on the parameters of a statement."""
 
 FRAME_SCHEMA: Final = pl.Schema(
     {
@@ -111,6 +118,8 @@ def append_labels(
     values = [_checked(position, row).model_dump() for position, row in enumerate(given)]
     if values:
         with store.writing() as connection:
+            if store.dialect == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_LABEL_LOCK)))
             connection.execute(insert(labels), values)
     return len(values)
 
@@ -138,10 +147,56 @@ def label_history(store: PredictionStore, transaction_id: str) -> list[AnalystLa
     """Everything that was said of a transaction, in the order in which it was appended."""
     query = select(labels).where(labels.c.transaction_id == transaction_id).order_by(labels.c.id)
     with store.reading() as connection:
-        rows = connection.execute(query).mappings().all()
-    return [
-        AnalystLabel(**{name: value for name, value in row.items() if name != "id"}) for row in rows
-    ]
+        return [_label(row) for row in connection.execute(query)]
+
+
+def labels_after(
+    store: PredictionStore, last_id: int, limit: int
+) -> list[tuple[int, AnalystLabel]]:
+    """Labels appended after the one with the id `last_id`, with their ids, in that order.
+
+    None that is appended later has a lower id, so that a reader may go on from the last id that it
+    saw.
+
+    Args:
+        store: the store.
+        last_id: 0 to begin with.
+        limit: at most this many.
+    """
+    query = select(labels).where(labels.c.id > last_id).order_by(labels.c.id).limit(limit)
+    with store.reading() as connection:
+        return [(row.id, _label(row)) for row in connection.execute(query)]
+
+
+def latest_labels(
+    store: PredictionStore, transaction_ids: Iterable[str]
+) -> dict[str, AnalystLabel]:
+    """What was last said of each of these transactions; those without a label are left out.
+
+    The last is the one that became known last, and of one moment the one appended last.
+    """
+    names = list(transaction_ids)
+    found: dict[str, AnalystLabel] = {}
+    with store.reading() as connection:
+        for start in range(0, len(names), _IDS_AT_ONCE):
+            part = names[start : start + _IDS_AT_ONCE]
+            query = newest_labels().where(labels.c.transaction_id.in_(part))
+            found |= {row.transaction_id: _label(row) for row in connection.execute(query)}
+    return found
+
+
+def newest_labels() -> Select[Any]:
+    """The last label of each transaction that has one, as a part of other queries."""
+    later = labels.alias()
+    is_later = tuple_(later.c.labelled_at, later.c.id) > tuple_(labels.c.labelled_at, labels.c.id)
+    same = later.c.transaction_id == labels.c.transaction_id
+    return select(labels).where(~select(later.c.id).where(same, is_later).exists())
+
+
+def newest_label_of(transaction_id: ColumnElement[str]) -> ScalarSelect[int]:
+    """The last label of the row at hand, null without any, as a part of other queries."""
+    said = select(labels.c.label).where(labels.c.transaction_id == transaction_id)
+    return said.order_by(labels.c.labelled_at.desc(), labels.c.id.desc()).limit(1).scalar_subquery()
 
 
 def _checked(position: int, row: AnalystLabel | dict[str, Any]) -> AnalystLabel:
@@ -165,6 +220,12 @@ def _fetch(store: PredictionStore, query: Select[Any]) -> pl.DataFrame:
     with store.reading() as connection:
         rows = [_as_frame_row(row) for row in connection.execute(query)]
     return pl.DataFrame(rows, schema=FRAME_SCHEMA, orient="row")
+
+
+def _label(row: Row[Any]) -> AnalystLabel:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    del values["id"]
+    return AnalystLabel(**values)
 
 
 def _as_frame_row(row: Row[Any]) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -35,8 +36,9 @@ from fraud_assets.store.schema import ALERT, PASS, predictions
 _DAY_LOCKS: Final = 0x6672_6464
 """First half of PostgreSQL's advisory lock on a day; the day's number is the second."""
 
-_ROWS_AT_ONCE: Final = 250_000
-"""A longer frame is sent in slices, so that its text never lies in memory as a whole."""
+_ROWS_AT_ONCE: Final = 4_000
+"""A frame is sent in slices, so that its text never lies in memory as a whole. A slice is about
+what the socket to the server holds: it loads one while the next is made."""
 
 SCHEMA: Final = pl.Schema(
     {
@@ -107,8 +109,7 @@ def replace_day(store: PredictionStore, day: date, frame: pl.DataFrame) -> int:
             connection.execute(select(func.pg_advisory_xact_lock(_DAY_LOCKS, day.toordinal())))
         connection.execute(delete(predictions).where(predictions.c.day == day))
         load = _copy if store.dialect == "postgresql" else _insert_many
-        for part in _stored_form(day, rows).iter_slices(_ROWS_AT_ONCE):
-            load(connection, part)
+        load(connection, _stored_form(day, rows))
     return rows.height
 
 
@@ -203,15 +204,6 @@ def counts_by_day(
         "alerts": pl.Int64(),
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def delete_before(store: PredictionStore, day: date) -> int:
-    """Drop the predictions of all days before `day`; returns how many rows went.
-
-    Labels and promotions stay: they are the record of what was decided.
-    """
-    with store.writing() as connection:
-        return connection.execute(delete(predictions).where(predictions.c.day < day)).rowcount
 
 
 def _rows() -> Select[Any]:
@@ -312,27 +304,61 @@ def _stored_form(day: date, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _copy(connection: Connection, part: pl.DataFrame) -> None:
-    """Load by COPY: the server parses the text, no statement per row.
+def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    return rows.iter_slices(_ROWS_AT_ONCE)
+
+
+class _CsvStream:
+    """What psycopg2 reads the rows from.
 
     Polars writes null as nothing and empty text as `""`, which is what COPY's CSV means by them.
     """
-    content = part.with_columns(pl.col("event_time") + "+00:00").write_csv(include_header=False)
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._parts = _parts(rows)
+        self._text = io.BytesIO()
+        self.error: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; none at the end."""
+        try:
+            while not (found := self._text.read(size)):
+                part = next(self._parts, None)
+                if part is None:
+                    return b""
+                self._text = io.BytesIO()
+                in_utc = part.with_columns(pl.col("event_time") + "+00:00")
+                in_utc.write_csv(self._text, include_header=False)
+                self._text.seek(0)
+        except Exception as error:
+            self.error = error
+            raise
+        return found
+
+
+def _copy(connection: Connection, rows: pl.DataFrame) -> None:
+    """Load by COPY: the server parses the text, no statement per row."""
     statement = (
         f"COPY {predictions.name} ({', '.join(_COLUMNS)}) "
         "FROM STDIN WITH (FORMAT csv, NULL '', ENCODING 'utf8')"
     )
+    stream = _CsvStream(rows)
     with _driver(connection).cursor() as cursor:
-        cursor.copy_expert(statement, io.BytesIO(content.encode()), size=1 << 20)
+        try:
+            cursor.copy_expert(statement, stream, size=1 << 16)
+        except Exception:
+            if stream.error is not None:  # psycopg2 makes it an error of the server's
+                raise stream.error from None
+            raise
 
 
-def _insert_many(connection: Connection, part: pl.DataFrame) -> None:
+def _insert_many(connection: Connection, rows: pl.DataFrame) -> None:
     """Load by one prepared statement on the driver's connection, within the transaction."""
     statement = str(insert(predictions).compile(dialect=connection.dialect))
-    rows = part.with_columns(pl.col("day").cast(pl.Utf8)).select(
-        column.name for column in predictions.columns
-    )
-    _driver(connection).executemany(statement, rows.iter_rows())
+    names = predictions.columns.keys()
+    for part in _parts(rows):
+        values = part.select(names).with_columns(pl.col("day").cast(pl.Utf8))
+        _driver(connection).executemany(statement, values.iter_rows())
 
 
 def _driver(connection: Connection) -> Any:  # noqa: ANN401 - sqlite3's or psycopg2's own

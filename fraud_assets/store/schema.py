@@ -1,8 +1,8 @@
 """The tables of the store, as the code sees them: columns, keys, indexes and checks.
 
 Only declarations belong here. How a database gets these tables, and the triggers that keep
-`labels`, `promotions` and `decisions` append-only, is said by `migrations`; a test compares the
-two.
+`labels`, `promotions`, `decisions` and `traffic` append-only and the `api_keys` as they were made,
+is said by `migrations`; a test compares the two.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -30,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-HEAD_REVISION: Final = "0003"
+HEAD_REVISION: Final = "0004"
 """The newest migration, repeated here so that an up-to-date store is opened without Alembic."""
 
 VERSION_TABLE: Final = "fraud_assets_version"
@@ -226,3 +227,102 @@ alert_sources = Table(
 )
 """What was counted for which alert. The newest source alone would not do: a tick that is repeated
 after a crash brings several again, the older ones first."""
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("transaction_id", _identifier(), primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("event_time", UtcDateTime, nullable=False),
+    Column("event_order_us", BigInteger, nullable=False),
+    Column("payer_id", Text),
+    Column("payee_id", Text),
+    Column("kind", Text),
+    Column("amount", Float(53), nullable=False),
+    Column("extras", JSON, nullable=False),
+    Column("score", Float(53), nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("threshold", Float(53), nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("model_hash", Text, nullable=False),
+    Column("served_by", Text, nullable=False),
+    Column("fallback", Text),
+    Column("is_late", Boolean, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("worker", _identifier(), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("scored_at", UtcDateTime, nullable=False),
+    CheckConstraint("score >= 0 AND score <= 1", name="answers_score_is_a_probability"),
+    CheckConstraint("decision IN ('alert', 'pass')", name="answers_decision_is_known"),
+    CheckConstraint(
+        "served_by IN ('champion', 'traffic', 'rules')", name="answers_server_is_known"
+    ),
+)
+"""What the API answered, once per transaction: nobody was told anything else, so that a row is
+never changed. Unlike `predictions` it is a plain table in SQLite too: rows come in no order of
+their ids, and are long."""
+
+Index("answers_by_day", answers.c.day, answers.c.event_order_us)
+Index(
+    "answers_alerts_by_day",
+    answers.c.day,
+    answers.c.score,
+    postgresql_where=answers.c.decision == ALERT,
+    sqlite_where=answers.c.decision == ALERT,
+)
+Index("answers_by_payer", answers.c.payer_id, answers.c.day)
+Index("answers_by_sequence", answers.c.worker, answers.c.sequence)
+
+shadow_scores = Table(
+    "shadow_scores",
+    metadata,
+    Column("transaction_id", _identifier(), primary_key=True),
+    Column("model_version", _identifier(), primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("score", Float(53), nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("scored_at", UtcDateTime, nullable=False),
+    CheckConstraint("score >= 0 AND score <= 1", name="shadow_scores_score_is_a_probability"),
+    CheckConstraint("decision IN ('alert', 'pass')", name="shadow_scores_decision_is_known"),
+)
+"""What a model that does not answer would have said; nobody was told."""
+
+Index("shadow_scores_by_day", shadow_scores.c.day)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _identifier(), primary_key=True),
+    Column("hash", _identifier(), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    CheckConstraint("name <> ''", name="api_keys_have_a_name"),
+)
+"""Who may ask the API for what. The only change that a key sees is to be revoked, once."""
+
+Index("api_keys_by_hash", api_keys.c.hash, unique=True)
+Index(
+    "api_keys_active_names_differ",
+    api_keys.c.name,
+    unique=True,
+    postgresql_where=api_keys.c.revoked_at.is_(None),
+    sqlite_where=api_keys.c.revoked_at.is_(None),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("id", _row_id(), Identity(always=True), primary_key=True),
+    Column("version", Text),
+    Column("share", Float(53), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("share >= 0 AND share <= 1", name="traffic_share_is_a_share"),
+    CheckConstraint("version IS NOT NULL OR share = 0", name="traffic_goes_to_a_version"),
+    CheckConstraint("author <> ''", name="traffic_has_an_author"),
+)
+"""Which share of the transactions a version other than the champion answers; append-only."""

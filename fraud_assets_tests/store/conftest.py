@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from sqlalchemy import create_engine, text
 
+from fraud_assets.store.answers import StoredAnswer
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.migrate import migrate
 
@@ -90,6 +91,35 @@ def day_frame() -> Callable[..., pl.DataFrame]:
                 "reasons": pl.List(pl.Utf8()),
             },
         )
+
+    return make
+
+
+@pytest.fixture
+def answer_of() -> Callable[..., StoredAnswer]:
+    """Makes an answer of the API for a transaction at noon; any field can be given."""
+
+    def make(transaction_id: str = "tx", day: date = date(2024, 3, 5), **given: object):
+        noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp()) * 1_000_000
+        usual = {
+            "transaction_id": transaction_id,
+            "event_time_us": noon,
+            "event_order_us": given.get("event_time_us", noon),
+            "payer_id": "secret-payer",
+            "amount": 12.5,
+            "score": 0.25,
+            "decision": "pass",
+            "threshold": 0.61,
+            "reasons": [],
+            "model_version": "1",
+            "model_hash": "hash-1",
+            "served_by": "champion",
+            "digest": f"digest-{transaction_id}",
+            "worker": "w0",
+            "sequence": 1,
+            "scored_at_us": noon + 1,
+        }
+        return StoredAnswer(**usual | given)
 
     return make
 

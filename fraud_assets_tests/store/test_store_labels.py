@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
+from fraud_assets.store import labels
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.labels import (
     FRAME_SCHEMA,
@@ -15,7 +16,9 @@ from fraud_assets.store.labels import (
     LabelsRefusedError,
     append_labels,
     label_history,
+    labels_after,
     labels_known_on,
+    latest_labels,
 )
 from fraud_assets.store.predictions import replace_day
 
@@ -167,3 +170,27 @@ def test_the_database_refuses_the_roundabout_ways_too(store: PredictionStore) ->
     with pytest.raises(DatabaseError, match="labels is append-only"), store.writing() as connection:
         connection.execute(text(roundabout))
     assert labels_known_on(store, DAY)["label"].to_list() == [1]
+
+
+def test_a_reader_goes_on_from_the_last_label_that_it_saw(store: PredictionStore) -> None:
+    assert labels_after(store, 0, 10) == []
+    append_labels(store, [word(name, amount=1.5) for name in "bac"])
+    first = labels_after(store, 0, 2)
+    assert [label.transaction_id for _, label in first] == ["b", "a"]
+    assert first[0][1] == AnalystLabel(**word("b", amount=1.5))
+    rest = labels_after(store, first[-1][0], 2)
+    assert [label.transaction_id for _, label in rest] == ["c"]
+    assert labels_after(store, rest[-1][0], 2) == []
+
+
+def test_the_latest_label_is_the_one_that_became_known_last(
+    store: PredictionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "_IDS_AT_ONCE", 2)
+    earlier = NOON - timedelta(hours=1)
+    append_labels(store, [word("a", 1), word("b", 1), word("b", 0), word("c", 0), word("d")])
+    append_labels(store, [word("a", 0, at=earlier), word("c", 1, at=NOON)])
+    found = latest_labels(store, ["a", "b", "c", "nobody", "a"])
+    assert {name: label.label for name, label in found.items()} == {"a": 1, "b": 0, "c": 1}
+    assert found["c"] == AnalystLabel(**word("c", 1))
+    assert latest_labels(store, []) == {}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
@@ -151,16 +151,15 @@ def test_a_failure_after_the_old_rows_are_deleted_leaves_the_old_day(
 ) -> None:
     replace_day(store, DAY, day_frame(DAY, 200, "1"))
     monkeypatch.setattr(predictions, "_ROWS_AT_ONCE", 50)
-    loader = "_copy" if store.dialect == "postgresql" else "_insert_many"
-    load, loaded = getattr(predictions, loader), []
+    slices = predictions._parts
 
-    def fail_at_the_third(connection: object, part: pl.DataFrame) -> None:
-        if len(loaded) == 2:
-            raise RuntimeError("power is out")
-        loaded.append(part)
-        load(connection, part)
+    def fail_at_the_third(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+        for number, part in enumerate(slices(rows)):
+            if number == 2:
+                raise RuntimeError("power is out")
+            yield part
 
-    monkeypatch.setattr(predictions, loader, fail_at_the_third)
+    monkeypatch.setattr(predictions, "_parts", fail_at_the_third)
     with pytest.raises(RuntimeError, match="power is out"):
         replace_day(store, DAY, day_frame(DAY, 300, "2"))
     assert_frame_equal(read_day(store, DAY), day_frame(DAY, 200, "1"))
@@ -259,13 +258,11 @@ def test_a_transaction_is_found_with_its_latest_prediction(
     assert predictions.get(store, "nobody") is None
 
 
-def test_counts_and_retention(store: PredictionStore, day_frame: MakeDay) -> None:
+def test_counts_are_by_day_and_version(store: PredictionStore, day_frame: MakeDay) -> None:
     replace_day(store, DAY, day_frame(DAY, 130, "1"))
     replace_day(store, NEXT, day_frame(NEXT, 60, "2"))
     assert predictions.counts_by_day(store).rows() == [(DAY, "1", 130, 13), (NEXT, "2", 60, 6)]
     assert predictions.counts_by_day(store, first_day=NEXT).rows() == [(NEXT, "2", 60, 6)]
-    assert predictions.delete_before(store, NEXT) == 130
-    assert predictions.counts_by_day(store).rows() == [(NEXT, "2", 60, 6)]
 
 
 def test_the_queue_of_alerts_and_a_single_transaction_are_read_through_an_index(
