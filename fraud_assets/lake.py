@@ -14,10 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from upath import UPath
+
+VALIDATED: Final = "validated_transactions"
+LABELS: Final = "fraud_labels"
+"""The two assets from which services outside the graph read too; the others are named there."""
 
 
 class MissingDayError(FileNotFoundError):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from fraud_assets.lake import LABELS as LABELS
+from fraud_assets.lake import VALIDATED as VALIDATED
+
 OWNERS: Final = ["team:fraud-data"]
 
 RAW: Final = "raw_transactions"
-VALIDATED: Final = "validated_transactions"
 QUARANTINED: Final = "quarantined_transactions"
-LABELS: Final = "fraud_labels"
 FEATURES: Final = "transaction_features"
 MODEL: Final = "fraud_model"
 EVALUATION: Final = "evaluation_report"
