@@ -71,6 +71,7 @@ class RegisteredVersion:
     created_at: datetime
     aliases: tuple[str, ...]
     tags: dict[str, str]
+    description: str
 
 
 class ModelRegistry:
@@ -218,6 +219,7 @@ class ModelRegistry:
             created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
             aliases=tuple(sorted(found.aliases)),
             tags=dict(found.tags),
+            description=found.description or "",
         )
 
     def versions(self) -> list[str]:
