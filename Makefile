@@ -11,7 +11,8 @@ export OMP_WAIT_POLICY := PASSIVE
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: help install demo dev test test-fast check format clean
-.PHONY: bench bench-backfill bench-handbook bench-loop bench-paysim bench-training
+.PHONY: serve bench bench-backfill bench-handbook bench-loop bench-paysim bench-training
+.PHONY: bench-serving bench-store bench-online soak
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -32,6 +33,9 @@ dev: install ## Open the Dagster UI on http://127.0.0.1:3000
 	@mkdir -p data
 	$(BIN)/dagster dev --host 127.0.0.1 --workspace workspace.yaml
 
+serve: install ## Start the scoring API on http://127.0.0.1:8000
+	$(BIN)/fraud-assets serve
+
 test: install ## Run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -50,7 +54,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-backfill bench-training bench-handbook bench-loop bench-paysim ## Run all benchmarks
+bench: bench-backfill bench-training bench-handbook bench-loop bench-paysim bench-online bench-store bench-serving ## Run all benchmarks
 
 bench-backfill: install ## 6.3 million rows in 31 days, against the bare library calls
 	$(BIN)/python benchmarks/backfill.py
@@ -67,5 +71,17 @@ bench-loop: install ## Our loop against never, daily, weekly and triggered retra
 bench-paysim: install ## What PaySim's balances claim (PAYSIM=/path/to/paysim_log.csv)
 	$(BIN)/python benchmarks/paysim.py $(if $(PAYSIM),--data "$(PAYSIM)")
 
+bench-online: install ## Online features: equal to batch, and how fast (HANDBOOK=/path adds the Handbook)
+	$(BIN)/python benchmarks/online_features.py $(if $(HANDBOOK),--handbook "$(HANDBOOK)")
+
+bench-store: install ## A day of predictions into PostgreSQL, against COPY
+	$(BIN)/python benchmarks/store.py
+
+bench-serving: install ## The scoring API against a plain service, MLflow's server and an empty endpoint
+	$(BIN)/python benchmarks/serving.py
+
+soak: install ## The scoring API under a steady load for ten minutes (MINUTES=60 for an hour)
+	$(BIN)/python benchmarks/soak.py $(if $(MINUTES),--minutes "$(MINUTES)")
+
 clean: ## Remove the lake, the stores and the registry (not .venv)
-	rm -rf data/lake data/dagster data/mlflow data/cache data/studies data/*.db data/*.db-* data/clock.json data/simulation.png
+	rm -rf data/lake data/dagster data/mlflow data/cache data/studies data/serving data/*.db data/*.db-* data/clock.json data/simulation.png

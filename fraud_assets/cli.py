@@ -9,14 +9,19 @@ import gc
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from fraud_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from fraud_assets.store.engine import PredictionStore
 
 app = typer.Typer(
     help="Fraud detection as a Dagster asset graph.",
@@ -222,6 +227,121 @@ def _test_alerts(settings: Settings) -> None:
     terminal().print(delivery_table(results))
     if any(results.values()):
         raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to bind; any other than loopback needs API keys")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; several need FRAUD_API__REDIS_URL")
+    ] = None,
+) -> None:
+    """Serve the scoring API until it is told to stop (Ctrl-C, or SIGTERM)."""
+    from fraud_assets.serving.gate import KEY_HEADER
+    from fraud_assets.serving.server import bind, needs_keys, run
+    from fraud_assets.store.engine import StoreError
+
+    for name, value in {"HOST": host, "PORT": port, "WORKERS": workers}.items():
+        if value is not None:
+            # Workers are processes of their own, and read the settings again.
+            os.environ[f"FRAUD_API__{name}"] = str(value)
+    with _user_errors(StoreError):
+        settings = Settings()
+        keyed = needs_keys(settings)
+        bound = bind(settings)
+        shown = f"[{settings.api.host}]" if ":" in settings.api.host else settings.api.host
+        url = f"http://{shown}:{settings.api.port}"
+        typer.echo(f"listening on {url}, workers: {settings.api.workers}")
+        if settings.api.docs:
+            typer.echo(f"documentation: {url}/docs (its page loads scripts from cdn.jsdelivr.net)")
+        if keyed:
+            typer.echo(f"requests need an API key, in the header {KEY_HEADER}")
+        else:
+            typer.echo("no API key exists yet, so this machine may ask everything without one")
+        run(settings, bound)
+
+
+@app.command()
+def prune(
+    keep_days: Annotated[
+        int | None, typer.Option(min=1, help="Days to keep; FRAUD_KEEP_DAYS by default")
+    ] = None,
+) -> None:
+    """Delete old predictions and answers; labels and the records of decisions stay."""
+    from fraud_assets.store.retention import keep_newest
+
+    with _user_errors():
+        days = keep_days or Settings().keep_days
+        if days is None:
+            raise ValueError("give --keep-days, or set FRAUD_KEEP_DAYS")
+        with _store() as store:
+            gone = keep_newest(store, days)
+    typer.echo(
+        f"deleted {gone.predictions} predictions, {gone.answers} answers, "
+        f"{gone.shadow_scores} shadow scores; the newest {days} days stay"
+    )
+
+
+api_keys = typer.Typer(help="Keys with which clients ask the scoring API.", no_args_is_help=True)
+app.add_typer(api_keys, name="api-keys")
+
+
+@api_keys.command("create")
+def create_api_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is; signs labels")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="score, read, label or train; may be given again")
+    ] = None,
+) -> None:
+    """Make a key, and show its secret this once; the scopes are score and read by default."""
+    from fraud_assets.store.api_keys import create
+
+    with _user_errors(), _store() as store:
+        key, secret = create(store, name, scope or ["score", "read"])
+    typer.echo(f"key {key.id} of {key.name}, for {', '.join(key.scopes)}; it is not shown again:")
+    typer.echo(secret)
+
+
+@api_keys.command("list")
+def list_api_keys() -> None:
+    """Show the keys that are valid, without their secrets."""
+    from fraud_assets.store.api_keys import active_keys
+
+    with _user_errors(), _store() as store:
+        found = active_keys(store)
+    for key in found:
+        made = f"{key.created_at:%Y-%m-%d %H:%M}"
+        typer.echo(f"{key.id}  {key.name}  {', '.join(key.scopes)}  made {made}")
+    if not found:
+        typer.echo("no API key; `fraud-assets api-keys create NAME` makes one")
+
+
+@api_keys.command("revoke")
+def revoke_api_key(
+    key_id: Annotated[str, typer.Argument(help="The id, as `api-keys list` shows it")],
+) -> None:
+    """Refuse a key from now on; a running server follows within seconds."""
+    from fraud_assets.store.api_keys import revoke
+
+    with _user_errors(), _store() as store:
+        key = revoke(store, key_id)
+    typer.echo(f"key {key.id} of {key.name} is revoked")
+
+
+@contextmanager
+def _store() -> Iterator[PredictionStore]:
+    """The store of these settings, with its tables."""
+    from fraud_assets.store.engine import PredictionStore, StoreError
+    from fraud_assets.store.migrate import migrate
+
+    with _user_errors(StoreError):
+        url = Settings().store_sqlalchemy_url
+        migrate(url)
+        with PredictionStore(url) as store:
+            yield store
 
 
 @app.command()

@@ -13,7 +13,7 @@ from fraud_assets.assets.monitoring import build_monitoring_assets
 from fraud_assets.assets.scoring import build_scoring_assets
 from fraud_assets.assets.transactions import build_transaction_assets
 from fraud_assets.features.definitions import FeatureSet
-from fraud_assets.jobs import RETRAINING, build_jobs
+from fraud_assets.jobs import RETENTION, RETRAINING, build_jobs
 from fraud_assets.partitions import SimulationDays
 from fraud_assets.resources import build_resources
 from fraud_assets.schedules import build_schedules
@@ -43,7 +43,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
         ],
         jobs=list(jobs.values()),
         sensors=build_sensors(settings, profile, jobs),
-        schedules=build_schedules(jobs[RETRAINING]),
+        schedules=build_schedules(jobs[RETRAINING], jobs[RETENTION], settings.keep_days),
         resources=build_resources(settings, profile),
         # A process per step costs seconds of imports for work of tenths of a second.
         executor=dg.in_process_executor,

@@ -8,9 +8,10 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from fraud_assets.assets import RETRAINING
+from fraud_assets.retention import RETENTION, build_retention
 from fraud_assets.rollback import ROLLBACK, build_rollback
 
-__all__ = ["DAILY_PIPELINE", "RETRAINING", "ROLLBACK", "Job", "build_jobs"]
+__all__ = ["DAILY_PIPELINE", "RETENTION", "RETRAINING", "ROLLBACK", "Job", "build_jobs"]
 
 DAILY_PIPELINE: Final = "daily_pipeline"
 
@@ -18,7 +19,7 @@ Job = UnresolvedAssetJobDefinition | dg.JobDefinition
 
 
 def build_jobs() -> list[Job]:
-    """`daily_pipeline` is everything but the models; `retraining` is the models; `rollback`."""
+    """All but the models (`daily_pipeline`), the models (`retraining`), and two ops' jobs."""
     models = dg.AssetSelection.groups("models")
     return [
         dg.define_asset_job(
@@ -38,4 +39,5 @@ def build_jobs() -> list[Job]:
             ),
         ),
         build_rollback(),
+        build_retention(),
     ]

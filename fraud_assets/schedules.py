@@ -1,16 +1,20 @@
-"""The daily retraining schedule: there for whoever wants it, off by default."""
+"""Schedules: a nightly retraining, for whoever wants it, and the deletion of old days."""
 
 import dagster as dg
 
 from fraud_assets.assets import FEATURES
 from fraud_assets.jobs import Job
+from fraud_assets.retention import DELETE_OLD_DAYS
 
 
-def build_schedules(retraining: Job) -> list[dg.ScheduleDefinition]:
-    """Retrain every night as of the newest day that has features.
+def build_schedules(
+    retraining: Job, retention: Job, keep_days: int | None
+) -> list[dg.ScheduleDefinition]:
+    """Retrain every night as of the newest day that has features; delete old days every night.
 
     The loop retrains when there is a reason to; a nightly training costs many times more and gains
-    little (`make bench-loop`), which is why it is off.
+    little (`make bench-loop`), which is why it is off. Days are deleted only where the settings say
+    how many are kept.
     """
 
     @dg.schedule(
@@ -28,4 +32,15 @@ def build_schedules(retraining: Job) -> list[dg.ScheduleDefinition]:
         newest = max(keys)
         return dg.RunRequest(run_key=f"daily_retraining:{newest}", partition_key=newest)
 
-    return [daily_retraining]
+    if keep_days is None:
+        return [daily_retraining]
+    daily_retention = dg.ScheduleDefinition(
+        name="daily_retention",
+        job=retention,
+        cron_schedule="0 4 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        run_config={"ops": {DELETE_OLD_DAYS: {"config": {"keep_days": keep_days}}}},
+        description=f"Every night: what is older than {keep_days} days leaves the store.",
+    )
+    return [daily_retraining, daily_retention]
