@@ -19,10 +19,11 @@ from fraud_assets.features.online.state import OnlineFeatures
 from fraud_assets.modeling.decision import ALERT, PASS
 from fraud_assets.serving.compiled import RowScorer
 from fraud_assets.serving.history import (
-    AnsweredElsewhereError,
+    AskedElsewhereError,
     History,
     HistoryUnavailableError,
     LocalHistory,
+    OtherContentError,
 )
 from fraud_assets.serving.journal import Journal, JournalError
 from fraud_assets.serving.lineup import RULES, ServingModels
@@ -90,6 +91,11 @@ class Answering:
         self._in_flight: dict[str, tuple[str, asyncio.Future[StoredAnswer]]] = {}
         self._unanswered: dict[str, tuple[str, Observation]] = {}
 
+    @property
+    def unanswered(self) -> list[str]:
+        """Transactions that the state holds, and that have no answer: it could not be kept."""
+        return list(self._unanswered)
+
     async def finish(self, seconds: float) -> None:
         """Wait until nothing is under way, or for so many seconds."""
         waiting = [future for _, future in self._in_flight.values()]
@@ -109,11 +115,10 @@ class Answering:
         """
         started = time.perf_counter()
         try:
-            self._rules.check(request, datetime.now(UTC))
+            transaction = self._rules.read(request, datetime.now(UTC))
         except RefusedTransactionError:
             self._metrics.observe_failure("refused")
             raise
-        transaction = request.transaction()
         name, digest = transaction.transaction_id, digest_of(transaction)
         known = self.recent.get(name)
         if known is not None:
@@ -143,37 +148,51 @@ class Answering:
         self, transaction: OnlineTransaction, digest: str, started: float
     ) -> tuple[StoredAnswer, bool]:
         name = transaction.transaction_id
-        if self.recent.may_be_forgotten(transaction.event_time_us) or self.history.seen(name):
-            stored = await self._look_up(name)
-            if stored is not None:
-                self.recent.put(stored)
-                return self._repeat(stored, digest), False
-            if self._writer.status.waiting >= self._remembered:
-                # It may be in the journal alone, behind what is remembered.
-                self._metrics.observe_failure("store")
-                raise UnavailableError("the store is too far behind to tell whether this is new")
-        observation: Observation | None
+        time_us = transaction.event_time_us
+        known: StoredAnswer | None = None
+        observation: Observation | None = None
         fallback: str | None = None
-        try:
-            observation = await self._observe(transaction, digest)
-        except AnsweredElsewhereError as elsewhere:
-            self.recent.put(elsewhere.answer)
-            return self._repeat(elsewhere.answer, digest), False
-        except HistoryUnavailableError:
-            observation, fallback = None, STATE_AWAY
-        except Exception:  # noqa: BLE001 - a payment must not wait until it is mended
-            self._complain("the state of the features failed")
-            observation, fallback = None, STATE_FAILED
+        if self.recent.may_be_forgotten(time_us) or self.history.may_be_answered(name, time_us):
+            known = await self._known(name)
+        if known is None:
+            try:
+                observation = await self._observe(transaction, digest)
+            except OtherContentError:
+                raise self._conflict(name) from None
+            except AskedElsewhereError as elsewhere:
+                known, observation = await self._known(name), elsewhere.observation
+                if known is None and observation is None:
+                    raise self._unavailable("another worker has not answered this yet") from None
+            except HistoryUnavailableError:
+                # Another worker may have answered while its word could not reach this one.
+                known, fallback = await self._known(name), STATE_AWAY
+            except Exception:  # noqa: BLE001 - a payment must not wait until it is mended
+                self._complain("the state of the features failed")
+                fallback = STATE_FAILED
+        if known is not None:
+            return self._repeat(known, digest), False
+        return await self._answer_new(transaction, digest, observation, fallback, started), True
+
+    async def _answer_new(
+        self,
+        transaction: OnlineTransaction,
+        digest: str,
+        observation: Observation | None,
+        fallback: str | None,
+        started: float,
+    ) -> StoredAnswer:
         values = observation.values if observation is not None else self._bare(transaction)
         answer, scorer = self._judge(transaction, digest, values, observation, fallback)
         try:
             await self._journal.append(answer)
         except JournalError as error:
-            if observation is not None and len(self._unanswered) < MAX_UNANSWERED:
-                self._unanswered[name] = (digest, observation)
-            self._metrics.observe_failure("journal")
-            raise UnavailableError(str(error)) from error
-        self._unanswered.pop(name, None)
+            if observation is not None:
+                self._unanswered[transaction.transaction_id] = (digest, observation)
+                if len(self._unanswered) > MAX_UNANSWERED:
+                    del self._unanswered[next(iter(self._unanswered))]
+            self._complain("the answer journal cannot be written")
+            raise self._unavailable("the answer could not be kept") from error
+        self._unanswered.pop(answer.transaction_id, None)
         self.recent.put(answer)
         self.history.answered(answer)
         self._metrics.observe_answer(
@@ -182,7 +201,7 @@ class Answering:
             is_forgotten=observation is not None and observation.is_forgotten,
         )
         asyncio.get_running_loop().call_soon(self._afterwards, answer, values, scorer)
-        return answer, True
+        return answer
 
     async def _observe(self, transaction: OnlineTransaction, digest: str) -> Observation:
         # What was observed and could not be journaled is not observed again when it is asked again.
@@ -285,16 +304,31 @@ class Answering:
             f"transaction {name} was answered for other content: an id names one transaction"
         )
 
-    async def _look_up(self, name: str) -> StoredAnswer | None:
-        try:
-            return await asyncio.to_thread(get_answer, self._store, name)
-        except StoreError as error:
-            # Not knowing whether it was answered, a second answer could contradict the first.
-            self._metrics.observe_failure("store")
-            raise UnavailableError(
-                "the transaction is so old that only the store can tell whether it was answered, "
-                f"and the store cannot: {error}"
-            ) from error
+    async def _known(self, name: str) -> StoredAnswer | None:
+        """An answer that another worker gave, or that is no longer remembered here.
+
+        Raises:
+            UnavailableError: the store cannot tell. A second answer could contradict the first.
+        """
+        answer = await self.history.recall(name)
+        if answer is None:
+            try:
+                answer = await asyncio.to_thread(get_answer, self._store, name)
+            except StoreError as error:
+                self._complain("the store cannot tell what was answered")
+                raise self._unavailable(
+                    "only the store can tell whether this was answered, and it is away"
+                ) from error
+        if answer is not None:
+            self.recent.put(answer)
+        elif self._writer.status.waiting >= self._remembered:
+            # It may be in the journal alone, behind what is remembered.
+            raise self._unavailable("the store is too far behind to tell whether this is new")
+        return answer
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        self._metrics.observe_failure("unavailable")
+        return UnavailableError(f"{reason}; ask again")
 
     def _complain(self, what: str) -> None:
         """Log an exception with its trace, once a minute: it may come with every transaction."""

@@ -86,13 +86,17 @@ class NewLabel(_Body):
 
     transaction_id: TransactionId
     label: LabelName
-    labelled_at: AwareDatetime | None = Field(None, description="When it became known; now if null")
+    labelled_at: AwareDatetime | None = Field(
+        None, description="When it became known, on a day that is not closed yet; now if null"
+    )
     author: Line | None = Field(None, description="Who says so; the API key's name if null")
     note: Note | None = None
     event_time: AwareDatetime | None = None
     payer_id: Line | None = None
     payee_id: Line | None = None
-    amount: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    amount: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="At most what the profile takes for an amount"
+    )
 
     model_config = ConfigDict(
         extra="forbid",
@@ -284,6 +288,9 @@ class Scorer(_Body):
     version: str
     model_hash: str
     form: str = Field(description="`onnx`, `native` or `rules`")
+    why_native: str | None = Field(
+        None, description="Why a model answers in its own, slower form; null where it does not"
+    )
     threshold: float
     trained_as_of: str | None = None
     train_window: str | None = None
@@ -312,6 +319,10 @@ class Alive(_Body):
 
 
 class Ready(_Body):
-    """Transactions are answered by a model that knows their history."""
+    """Transactions are answered.
+
+    `degraded` says why not as well as they should be, such as by the rules; empty if all is well.
+    """
 
     status: Literal["ready"] = "ready"
+    degraded: list[str] = []

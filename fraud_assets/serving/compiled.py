@@ -71,6 +71,7 @@ class RowScorer(Protocol):
 
         Raises:
             ValueError: a number is infinite, or text stands where a number is needed; names it.
+                Or what the model says of them is no probability, such as NaN.
         """
 
     def reasons(self, values: Sequence[Value], k: int = 3) -> list[str]:
@@ -138,7 +139,11 @@ class ModelRow:
         with self._lock:
             self._row.fill(values)
             margin = self._margin()
-        return self._calibrated(margin)
+        probability = self._calibrated(margin)
+        if not 0.0 <= probability <= 1.0:  # NaN is not either
+            # JSON has no NaN: an answer with one could be journaled and never be read again.
+            raise ValueError(f"the model's score is {probability}, which is no probability")
+        return probability
 
     def reasons(self, values: Sequence[Value], k: int = 3) -> list[str]:
         """See `RowScorer.reasons`; the sentences of `FraudModel.reasons`."""

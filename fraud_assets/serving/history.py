@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,19 +31,30 @@ WAIT_SECONDS: Final = 1.0
 """How long one worker waits for the answer of another that was asked about the same transaction."""
 
 POLL_SECONDS: Final = 0.005
+PUT_TRIES: Final = 5
 MIN_ENTRIES: Final = 100_000
+MOST_FOREIGN: Final = 10_000
+NEVER: Final = -(2**63)
 
 
 class HistoryUnavailableError(RuntimeError):
     """The history of the entities cannot be reached now; the rules do without it."""
 
 
-class AnsweredElsewhereError(Exception):
-    """Another worker was asked about the transaction first, and this is its answer."""
+class AskedElsewhereError(Exception):
+    """Another worker was asked about the transaction first, and has not told its answer.
 
-    def __init__(self, answer: StoredAnswer) -> None:
-        self.answer = answer
-        super().__init__(answer.transaction_id)
+    `observation` is what that worker saw of it, as far as this one remembers: should the other
+    have died, this one can answer with it.
+    """
+
+    def __init__(self, transaction_id: str, observation: Observation | None) -> None:
+        self.observation = observation
+        super().__init__(transaction_id)
+
+
+class OtherContentError(Exception):
+    """The transaction id is in the log for other content."""
 
 
 class History(Protocol):
@@ -55,11 +68,15 @@ class History(Protocol):
         Raises:
             HistoryUnavailableError: the shared log does not answer; the transaction will be
                 appended to it later.
-            AnsweredElsewhereError: another worker has answered it.
+            AskedElsewhereError: another worker has it, and `recall` found no answer in time.
+            OtherContentError: the id is another transaction's.
         """
 
-    def seen(self, transaction_id: str) -> bool:
-        """Whether the log holds the transaction: the store may hold its answer."""
+    def may_be_answered(self, transaction_id: str, event_time_us: int) -> bool:
+        """Whether another worker may have answered: `recall` or the store tell."""
+
+    async def recall(self, transaction_id: str) -> StoredAnswer | None:
+        """What another worker answered lately, if it can be told at once."""
 
     def answered(self, answer: StoredAnswer) -> None:
         """Let the other workers know an answer."""
@@ -89,10 +106,15 @@ class LocalHistory:
         del digest
         return self.state.observe(transaction)
 
-    def seen(self, transaction_id: str) -> bool:
-        """There is no log."""
-        del transaction_id
+    def may_be_answered(self, transaction_id: str, event_time_us: int) -> bool:
+        """There is no other worker."""
+        del transaction_id, event_time_us
         return False
+
+    async def recall(self, transaction_id: str) -> StoredAnswer | None:
+        """There is no other worker."""
+        del transaction_id
+        return None
 
     def answered(self, answer: StoredAnswer) -> None:
         """Nobody else wants to know."""
@@ -113,19 +135,18 @@ class LocalHistory:
 
 
 class _Entry(msgspec.Struct, array_like=True, gc=False):
-    """What stands in the log: a transaction, who was asked about it, and its content's hash."""
+    """What stands in the log: a transaction, the process that was asked, its content's hash."""
 
-    worker: str
+    process: str
     digest: str
     transaction: OnlineTransaction
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """What applying a transaction gives that is in the log already."""
+    """What applying a transaction gives that is in the log already; the digest may be unknown."""
 
-    worker: str
-    digest: str
+    digest: str | None
 
 
 class SharedHistory:
@@ -141,43 +162,64 @@ class SharedHistory:
             remembered: ids by which repeated transactions are told, at least.
         """
         self.state = state
-        self._worker = worker
+        # Not the name alone: after a restart, what the process before it was asked is another's.
+        self._process = f"{worker}:{secrets.token_hex(8)}"
         self._kept = max(remembered, MIN_ENTRIES)
-        self._owners: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._owners: OrderedDict[str, tuple[str | None, int]] = OrderedDict()
+        self._forgotten_up_to = NEVER
         self._foreign: OrderedDict[str, Observation] = OrderedDict()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(_Entry)
         self._answers = msgspec.msgpack.Decoder(StoredAnswer)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = False
         self._log: SharedLog[Observation | _Taken] = SharedLog(
             url, self._apply, worker=worker, keep_entries=self._kept
         )
 
-    def know(self, answer: StoredAnswer) -> None:
-        """An answer that the recovered state holds: its entry in the log is not applied again."""
-        self._remember(answer.transaction_id, answer.worker, answer.digest)
+    def know(self, transaction_id: str, event_time_us: int, digest: str | None) -> None:
+        """A transaction that the recovered state holds: its entry is not applied again."""
+        self._owners[transaction_id] = (digest, event_time_us)
+        if len(self._owners) > 2 * self._kept:
+            _, (_, gone_us) = self._owners.popitem(last=False)
+            self._forgotten_up_to = max(self._forgotten_up_to, gone_us)
 
     async def observe(self, transaction: OnlineTransaction, digest: str) -> Observation:
         """Append to the log, apply it up to there, and give the features."""
         name = transaction.transaction_id
-        entry = self._encoder.encode(_Entry(self._worker, digest, transaction))
         owner = self._owners.get(name)
         result: Observation | _Taken
         if owner is not None:
-            result = _Taken(*owner)
+            result = _Taken(owner[0])
         else:
+            entry = self._encoder.encode(_Entry(self._process, digest, transaction))
             try:
                 result = await self._log.publish(entry)
             except SharedLogUnavailableError as error:
                 self._log.publish_later(entry)
                 raise HistoryUnavailableError(str(error)) from error
-        if isinstance(result, _Taken):
-            return await self._taken(name)
-        return result
+        if not isinstance(result, _Taken):
+            return result
+        if result.digest not in (None, digest):
+            raise OtherContentError(name)
+        end = asyncio.get_running_loop().time() + WAIT_SECONDS
+        while asyncio.get_running_loop().time() < end:
+            if await self.recall(name) is not None:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        raise AskedElsewhereError(name, self._foreign.get(name))
 
-    def seen(self, transaction_id: str) -> bool:
-        """Whether some worker was asked about it before."""
-        return transaction_id in self._owners
+    def may_be_answered(self, transaction_id: str, event_time_us: int) -> bool:
+        """Whether it is in the log, or so old that it may have been forgotten here."""
+        return transaction_id in self._owners or event_time_us <= self._forgotten_up_to
+
+    async def recall(self, transaction_id: str) -> StoredAnswer | None:
+        """What another worker answered within the last hour; None also while Redis is away."""
+        try:
+            content = await self._log.get_answer(transaction_id)
+        except SharedLogUnavailableError:
+            return None
+        return None if content is None else self._answers.decode(content)
 
     def answered(self, answer: StoredAnswer) -> None:
         """Put an answer where the other workers find it at once."""
@@ -188,16 +230,19 @@ class SharedHistory:
     async def start(self) -> None:
         """Apply what the log still holds; what the recovered state holds already is skipped."""
         await self._log.open()
+        self._is_open = True
 
     async def follow(self) -> None:
         """Apply what the other workers were asked."""
         try:
+            if not self._is_open:
+                await self.start()
             await self._log.follow()
         except GapError as error:
-            # Cut or begun anew. This state holds what it has applied, and what is there now
-            # is applied from its beginning, without the ids that are known.
+            # Cut or begun anew. This state holds what it has applied; what is there now is applied
+            # from its beginning by the next call, without the ids that are known.
             _log.warning("the shared log is taken up again: %s", error)
-            await self._log.open()
+            self._is_open = False
         except SharedLogUnavailableError as error:
             _log.warning("the shared log cannot be followed: %s", error)
 
@@ -212,49 +257,48 @@ class SharedHistory:
         """What keeps this worker from the shared log."""
         if self._log.is_available:
             return None
-        return "the rules score, because the shared log in Redis cannot be used now"
+        return "the rules answer, because the shared log in Redis cannot be used now"
 
     def _apply(self, _: str, entry: bytes) -> Observation | _Taken:
         told = self._decoder.decode(entry)
-        name = told.transaction.transaction_id
+        transaction = told.transaction
+        name = transaction.transaction_id
         owner = self._owners.get(name)
         if owner is not None:
-            return _Taken(*owner)
-        self._remember(name, told.worker, told.digest)
-        observation = self.state.observe(told.transaction)
-        if told.worker != self._worker:
-            # Should that worker die before it answers, this one can.
+            return _Taken(owner[0])
+        self.know(name, transaction.event_time_us, told.digest)
+        observation = self.state.observe(transaction)
+        if told.process != self._process:
+            # Should that process die before it answers, this one can.
             self._foreign[name] = observation
-            if len(self._foreign) > MIN_ENTRIES // 10:
+            if len(self._foreign) > MOST_FOREIGN:
                 self._foreign.popitem(last=False)
         return observation
 
-    def _remember(self, name: str, worker: str, digest: str) -> None:
-        self._owners[name] = (worker, digest)
-        if len(self._owners) > 2 * self._kept:
-            self._owners.popitem(last=False)
-
-    async def _taken(self, name: str) -> Observation:
-        """Another worker's answer, else the features that it saw."""
-        end = asyncio.get_running_loop().time() + WAIT_SECONDS
-        while True:
-            try:
-                content = await self._log.get_answer(name)
-            except SharedLogUnavailableError as error:
-                raise HistoryUnavailableError(str(error)) from error
-            if content is not None:
-                raise AnsweredElsewhereError(self._answers.decode(content))
-            if asyncio.get_running_loop().time() > end:
-                break
-            await asyncio.sleep(POLL_SECONDS)
-        observation = self._foreign.get(name)
-        if observation is None:
-            raise HistoryUnavailableError("another worker was asked first, and has not answered")
-        return observation
-
     async def _put(self, answer: StoredAnswer) -> None:
-        try:
-            content = self._encoder.encode(answer)
-            await self._log.put_answer(answer.transaction_id, content, seconds=ANSWER_SECONDS)
-        except SharedLogUnavailableError:
-            return  # the store will have it
+        content = self._encoder.encode(answer)
+        for _ in range(PUT_TRIES):
+            with suppress(SharedLogUnavailableError):
+                await self._log.put_answer(answer.transaction_id, content, seconds=ANSWER_SECONDS)
+                return
+            await asyncio.sleep(WAIT_SECONDS)
+
+
+async def logged_ids(url: str, worker: str) -> set[str]:
+    """The ids of the transactions that the shared log holds now.
+
+    Raises:
+        SharedLogUnavailableError: Redis does not answer.
+    """
+    found: set[str] = set()
+    decoder = msgspec.msgpack.Decoder(_Entry)
+
+    def collect(_: str, entry: bytes) -> None:
+        found.add(decoder.decode(entry).transaction.transaction_id)
+
+    log: SharedLog[None] = SharedLog(url, collect, worker=worker, keep_entries=MIN_ENTRIES)
+    try:
+        await log.open()
+    finally:
+        await log.close()
+    return found

@@ -60,11 +60,14 @@ class KeyRing:
         Raises:
             StoreError: it cannot be read; the keys stay those of the last time.
         """
-        self._callers = {
+        callers = {
             key.hash: Caller(key.name, key.id, frozenset(key.scopes))
             for key in active_keys(self._store)
         }
-        self._was_needed = self._was_needed or bool(self._callers)
+        # In this order: the event loop asks meanwhile, and must not find the keys read and none
+        # needed while there are some.
+        self._was_needed = self._was_needed or bool(callers)
+        self._callers = callers
 
     def caller(self, secret: bytes) -> Caller | None:
         """Whose key it is; None for one that is unknown or revoked."""

@@ -1,71 +1,132 @@
-"""Labels that become known while the service runs, brought to its state.
+"""What becomes known beside the requests while the service runs: labels, and closed days.
 
-Analysts' labels come from the store, whoever wrote them there, and the source's from the lake, as
-its days are closed. Nothing is decided here: when a label may be used is said by `semantics`.
+Analysts' labels come from the store, whoever wrote them there; the source's, and transactions that
+nobody asked about, from the lake, as its days are closed. Nothing is decided here: when a label may
+be used is said by `semantics`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
+import msgspec
 import polars as pl
 
 from fraud_assets.features.batch import label_events
 from fraud_assets.features.expressions import KNOWN
 from fraud_assets.features.online.events import LabelEvent
-from fraud_assets.lake import LABELS, Lake
+from fraud_assets.lake import LABELS, VALIDATED, Lake
+from fraud_assets.store.answers import answered_ids
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.labels import AnalystLabel, labels_after
 from fraud_assets.store.records import EPOCH, MICROSECOND
-from fraud_assets.transactions.columns import AMOUNT, LABEL, LABEL_SOURCE, PAYEE, PAYER
+from fraud_assets.transactions.columns import (
+    AMOUNT,
+    EVENT_ORDER,
+    EVENT_TIME,
+    LABEL,
+    LABEL_SOURCE,
+    PAYEE,
+    PAYER,
+    TRANSACTION_ID,
+)
 from fraud_assets.transactions.labels import FROM_SOURCE
+from fraud_assets.transactions.profile import Profile
 
 ROWS_AT_ONCE: Final = 5_000
 
+_EMPTY: Final = pl.DataFrame(
+    schema={
+        TRANSACTION_ID: pl.String,
+        EVENT_TIME: pl.Datetime("us", "UTC"),
+        EVENT_ORDER: pl.Int64,
+        AMOUNT: pl.Float64,
+        PAYER: pl.String,
+        PAYEE: pl.String,
+    }
+)
+"""What the state needs of a transaction, without any."""
+
+
+class FeedPosition(msgspec.Struct, frozen=True):
+    """Up to where a state has learnt: the last analyst's label, and the lake's last days."""
+
+    label_id: int = 0
+    label_day: date | None = None
+    day: date | None = None
+
+
+@dataclass(frozen=True)
+class News:
+    """What was not known before, and the position once it is."""
+
+    labels: list[LabelEvent]
+    transactions: pl.DataFrame
+    position: FeedPosition
+
 
 @dataclass
-class LabelFeed:
-    """What the state has learnt so far, and where more comes from.
+class Feed:
+    """Where more becomes known, and what is known so far.
 
     Attributes:
-        store: analysts' labels.
-        lake: the source's labels, by the day on which they became known.
-        delay_days: labels are not used sooner after their transaction.
-        last_id: the last analyst's label that was read.
-        last_day: the last day of the lake that was read; None: it has none yet.
+        store: analysts' labels, and the transactions that were answered.
+        lake: the source's labels by the day on which they became known, and closed days.
+        profile: labels are used no sooner than its delay after their transaction.
+        position: how far the state is; moved by whoever has brought it there.
     """
 
     store: PredictionStore
     lake: Lake
-    delay_days: int
-    last_id: int = 0
-    last_day: date | None = None
+    profile: Profile
+    position: FeedPosition = field(default_factory=FeedPosition)
 
-    def read(self) -> list[LabelEvent]:
-        """Everything new since the last time. Blocking.
+    def read(self, is_answered: Callable[[str], bool]) -> News:
+        """Everything new since `position`, which stays. Blocking.
+
+        Of a day that the lake has closed, the transactions that were never asked about are news:
+        the batch counts them too. A day of labels that is materialised again is not read again.
+
+        Args:
+            is_answered: whether an answer is known that the store may not have yet.
 
         Raises:
-            StoreError: the store does not answer; what was not read is read the next time.
+            StoreError, OSError: the store or the lake does not answer; try again later.
         """
-        return [*self._analysts(), *self._source()]
+        delay = self.profile.label_delay_days
+        labels: list[LabelEvent] = []
+        last_id = self.position.label_id
+        while rows := labels_after(self.store, last_id, ROWS_AT_ONCE):
+            labels += [event_of(label, delay) for _, label in rows]
+            last_id = rows[-1][0]
+        label_days = _after(self.lake.days(LABELS), self.position.label_day)
+        for day in label_days:
+            told = self.lake.read_days(LABELS, [day]).filter(pl.col(LABEL_SOURCE) == FROM_SOURCE)
+            labels += events_of(told, delay)
+        days = _after(self.lake.days(VALIDATED), self.position.day)
+        transactions = pl.concat([_EMPTY, *(self._unasked(day, is_answered) for day in days)])
+        position = FeedPosition(
+            last_id,
+            label_days[-1] if label_days else self.position.label_day,
+            days[-1] if days else self.position.day,
+        )
+        return News(labels, transactions, position)
 
-    def _analysts(self) -> list[LabelEvent]:
-        found: list[LabelEvent] = []
-        while rows := labels_after(self.store, self.last_id, ROWS_AT_ONCE):
-            found += [event_of(label, self.delay_days) for _, label in rows]
-            self.last_id = rows[-1][0]
-        return found
+    def _unasked(self, day: date, is_answered: Callable[[str], bool]) -> pl.DataFrame:
+        rows = self.lake.read_days(VALIDATED, [day], _EMPTY.columns)
+        asked = answered_ids(self.store, day)
+        if self.profile.columns.transaction_id is None:
+            # Its ids are made of the day and the row: nothing tells which of them were asked.
+            return rows.clear() if asked else rows
+        known = {name for name in rows[TRANSACTION_ID] if name in asked or is_answered(name)}
+        return rows.filter(~pl.col(TRANSACTION_ID).is_in(list(known)))
 
-    def _source(self) -> list[LabelEvent]:
-        found: list[LabelEvent] = []
-        after = self.last_day or date.min
-        for day in (day for day in self.lake.days(LABELS) if day > after):
-            labels = self.lake.read_days(LABELS, [day]).filter(pl.col(LABEL_SOURCE) == FROM_SOURCE)
-            found += events_of(labels, self.delay_days)
-            self.last_day = day
-        return found
+
+def _after(days: list[date], last: date | None) -> list[date]:
+    return [day for day in days if last is None or day > last]
 
 
 def event_of(label: AnalystLabel, delay_days: int) -> LabelEvent:

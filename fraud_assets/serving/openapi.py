@@ -14,6 +14,8 @@ from fastapi.openapi.utils import get_openapi
 
 from fraud_assets.serving.bodies import FieldProblem, Problem
 from fraud_assets.serving.hot import BATCH_PATH, SCORE_PATH
+from fraud_assets.serving.logs import REQUEST_ID
+from fraud_assets.serving.problems import PROBLEM_JSON
 from fraud_assets.serving.requests import AnswerBody, ScoreRequest
 from fraud_assets.serving.routes.common import SECURITY_SCHEME, problems
 from fraud_assets.serving.service import ScoringService
@@ -25,6 +27,11 @@ _DESCRIPTION: Final = """\
 Is this transaction fraud? Answers come from the same features as in batch, and every answer is
 kept. Times are RFC 3339 with a zone; refusals are `application/problem+json` (RFC 9457).
 """
+
+_REQUEST_ID_HEADER: Final = {
+    "description": f"That of the request, if it sent a plain one as `{REQUEST_ID}`, else a new one",
+    "schema": {"type": "string"},
+}
 
 _ANSWER: Final = {
     "transaction_id": "tx-1001",
@@ -62,7 +69,17 @@ def document(app: FastAPI, service: ScoringService) -> dict[str, Any]:
         BATCH_PATH: {"post": _score_batch(example, service.settings.api.max_batch)},
         **made["paths"],
     }
+    _describe_refusals(made["paths"])
     return made
+
+
+def _describe_refusals(paths: dict[str, Any]) -> None:
+    """Say of every problem that its header names the request, as `app` and `hot` see to it."""
+    for operations in paths.values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                if PROBLEM_JSON in answer.get("content", {}):
+                    answer["headers"] = {REQUEST_ID: _REQUEST_ID_HEADER}
 
 
 def _describe_request(schema: dict[str, Any], profile: Profile) -> dict[str, Any]:

@@ -16,20 +16,23 @@ from typing import Annotated, Final, Self
 import msgspec
 
 from fraud_assets.features.online.events import OnlineTransaction
+from fraud_assets.serving.texts import Identifier, text_reader
 from fraud_assets.store.answers import StoredAnswer
 from fraud_assets.store.records import EPOCH, MICROSECOND
 from fraud_assets.transactions.profile import Profile
 from fraud_assets.transactions.schema import MAX_TEXT_BYTES
 
-Identifier = str | int
-"""Ids are texts. A whole number is taken as its digits, as the daily reading takes it."""
-
+Extra = float | str | None
 Problem = dict[str, str]
 Check = Callable[[object], str | None]
 
 
 class ScoreRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
-    """One transaction, as a payment system describes it when it happens."""
+    """One transaction, as a payment system describes it when it happens.
+
+    Ids and categories mean what they mean in the daily files: blanks around them do not count,
+    "596.0" is "596", and the profile's null values, as "" and "NA", say that there is none.
+    """
 
     transaction_id: Identifier
     event_time: Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339, with its zone")]
@@ -37,21 +40,8 @@ class ScoreRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=F
     payer_id: Identifier | None = None
     payee_id: Identifier | None = None
     kind: str | None = None
-    extras: dict[str, float | str | None] = {}
+    extras: dict[str, Extra] = {}
     """The profile's extra numbers and categories, by name."""
-
-    def transaction(self) -> OnlineTransaction:
-        """The transaction in the form of the feature state."""
-        payer, payee = self.payer_id, self.payee_id
-        return OnlineTransaction(
-            transaction_id=str(self.transaction_id),
-            event_time_us=(self.event_time - EPOCH) // MICROSECOND,
-            amount=self.amount,
-            payer_id=None if payer is None else str(payer),
-            payee_id=None if payee is None else str(payee),
-            kind=self.kind,
-            extras=self.extras,
-        )
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -118,54 +108,75 @@ def digest_of(transaction: OnlineTransaction) -> str:
 
 
 class RequestRules:
-    """The profile's rules for single transactions, compiled once.
+    """How the profile reads and judges single transactions, compiled once.
 
-    They are those of `transactions.schema.transaction_rules`, said over values instead of columns;
-    a test holds the two against each other.
+    What is read is what `transactions.canonical` reads, and the rules are those of
+    `transactions.schema.transaction_rules`, said over values instead of columns; tests hold the
+    two against each other.
     """
 
     def __init__(self, profile: Profile, *, max_ahead_seconds: float) -> None:
         roles = profile.columns
+        self._text = text_reader(profile.csv)
         self._ahead = timedelta(seconds=max_ahead_seconds)
         self._ahead_seconds = max_ahead_seconds
         self._earliest, self._latest = roles.time.earliest, roles.time.latest
+        self._transaction_id = _needed(_identifier)
         self._amount = _number(roles.amount.minimum, roles.amount.maximum)
-        self._payer = _role("payer", mapped=roles.payer is not None, needed=True)
-        self._payee = _role("payee", mapped=roles.payee is not None, needed=False)
-        self._kind: Check
-        if roles.kind is None:
-            self._kind = _role("kind", mapped=False, needed=False)
-        else:
-            self._kind = _category(roles.kind.allowed, nullable=False)
-        self._extras: dict[str, Check] = {}
-        for number in profile.numeric:
-            check = _number(number.minimum, number.maximum)
-            self._extras[number.name] = _optional(check) if number.nullable else check
-        for category in profile.categorical:
-            self._extras[category.name] = _category(category.allowed, nullable=category.nullable)
+        self._payer = _unmapped("payer") if roles.payer is None else _needed(_identifier)
+        self._payee = _unmapped("payee") if roles.payee is None else _optional(_identifier)
+        self._kind = (
+            _unmapped("kind") if roles.kind is None else _needed(_category(roles.kind.allowed))
+        )
+        self._categories = frozenset(one.name for one in profile.categorical)
+        self._extras: dict[str, Check] = {
+            **{one.name: _number(one.minimum, one.maximum) for one in profile.numeric},
+            **{one.name: _category(one.allowed) for one in profile.categorical},
+        }
         self._required = [
             *(one.name for one in profile.numeric if not one.nullable),
             *(one.name for one in profile.categorical if not one.nullable),
         ]
 
-    def check(self, request: ScoreRequest, now: datetime) -> None:
-        """Refuse what the daily validation would set aside, or what lies in the future.
+    def read(self, request: ScoreRequest, now: datetime) -> OnlineTransaction:
+        """The transaction as the daily files would tell it.
+
+        Two requests that say the same in other words are read as the same transaction: an extra
+        that is null is left out, and a time is an instant whatever its zone.
+
+        Args:
+            request: as it came.
+            now: what lies further ahead of it than is allowed is refused.
 
         Raises:
-            RefusedTransactionError: names every field that is wrong.
+            RefusedTransactionError: names every field for which the daily validation would set
+                the transaction aside, or that lies in the future.
         """
-        found = [
-            *_problem("transaction_id", _identifier(request.transaction_id)),
-            *_problem("event_time", self._time(request.event_time, now)),
-            *_problem("amount", self._amount(request.amount)),
-            *_problem("payer_id", self._payer(request.payer_id)),
-            *_problem("payee_id", self._payee(request.payee_id)),
-            *_problem("kind", self._kind(request.kind)),
-        ]
-        if self._extras or request.extras:
-            found += self._problems_of_extras(request.extras)
-        if found:
+        text = self._text
+        name, event_time = text(request.transaction_id), request.event_time
+        payer, payee, kind = text(request.payer_id), text(request.payee_id), text(request.kind)
+        extras, wrong_extras = self._read_extras(request.extras)
+        told = (
+            ("transaction_id", self._transaction_id(name)),
+            ("event_time", self._time(event_time, now)),
+            ("amount", self._amount(request.amount)),
+            ("payer_id", self._payer(payer)),
+            ("payee_id", self._payee(payee)),
+            ("kind", self._kind(kind)),
+        )
+        found = [_field(field, problem) for field, problem in told if problem is not None]
+        found += wrong_extras
+        if name is None or found:
             raise RefusedTransactionError(found)
+        return OnlineTransaction(
+            transaction_id=name,
+            event_time_us=(event_time - EPOCH) // MICROSECOND,
+            amount=request.amount,
+            payer_id=payer,
+            payee_id=payee,
+            kind=kind,
+            extras=extras,
+        )
 
     def _time(self, event_time: datetime, now: datetime) -> str | None:
         if not self._earliest <= event_time <= self._latest:
@@ -177,51 +188,60 @@ class RequestRules:
             )
         return None
 
-    def _problems_of_extras(self, extras: Mapping[str, float | str | None]) -> list[Problem]:
-        found = []
-        for name, value in extras.items():
+    def _read_extras(self, given: Mapping[str, Extra]) -> tuple[dict[str, Extra], list[Problem]]:
+        """The extras that are there, and what is wrong with all of them."""
+        extras: dict[str, Extra] = {}
+        found: list[Problem] = []
+        for name, value in given.items():
             check = self._extras.get(name)
             if check is None:
                 known = ", ".join(self._extras) or "none"
                 found.append(_field(f"extras.{name[:64]}", f"unknown; the profile has: {known}"))
-            else:
-                found += _problem(f"extras.{name}", check(value))
+                continue
+            if isinstance(value, str) and name in self._categories:
+                value = self._text(value)  # noqa: PLW2901
+            if value is None:
+                continue
+            extras[name] = value
+            problem = check(value)
+            if problem is not None:
+                found.append(_field(f"extras.{name}", problem))
         missing = [name for name in self._required if name not in extras]
-        return found + [_field(f"extras.{name}", "missing") for name in missing]
+        return extras, found + [_field(f"extras.{name}", "missing") for name in missing]
 
 
 def _field(name: str, message: str) -> Problem:
     return {"field": name, "message": message}
 
 
-def _problem(name: str, message: str | None) -> list[Problem]:
-    return [] if message is None else [_field(name, message)]
-
-
 def _identifier(value: object) -> str | None:
-    text = str(value)
-    if not text.strip():
+    if not isinstance(value, str):
+        return "not a text"
+    if not value:
         return "empty"
-    if len(text) > MAX_TEXT_BYTES or len(text.encode()) > MAX_TEXT_BYTES:
+    if len(value) > MAX_TEXT_BYTES or len(value.encode()) > MAX_TEXT_BYTES:
         return f"longer than {MAX_TEXT_BYTES} bytes"
-    if "\x00" in text:
+    if "\x00" in value:
         return "contains a NUL character"
     return None
 
 
-def _role(name: str, *, mapped: bool, needed: bool) -> Check:
-    def check(value: object) -> str | None:
-        if value is None:
-            return "missing" if mapped and needed else None
-        return _identifier(value) if mapped else f"the profile has no {name}: leave it out"
+def _needed(check: Check) -> Check:
+    return lambda value: "missing" if value is None else check(value)
 
-    return check
+
+def _optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def _unmapped(role: str) -> Check:
+    return lambda value: None if value is None else f"the profile has no {role}: leave it out"
 
 
 def _number(minimum: float | None, maximum: float | None) -> Check:
     def check(value: object) -> str | None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return "missing" if value is None else "not a number"
+            return "not a number"
         if not math.isfinite(value):
             return "not finite"
         if minimum is not None and value < minimum:
@@ -233,24 +253,18 @@ def _number(minimum: float | None, maximum: float | None) -> Check:
     return check
 
 
-def _category(allowed: list[str] | None, *, nullable: bool) -> Check:
+def _category(allowed: list[str] | None) -> Check:
+    if allowed is None:
+        return _identifier
     # As in `transaction_rules`: the reader writes whole numbers without a fraction.
-    values = None if allowed is None else [_WHOLE.sub(r"\1", one.strip()) for one in allowed]
+    values = [_WHOLE.sub(r"\1", one.strip()) for one in allowed]
 
     def check(value: object) -> str | None:
-        if value is None:
-            return None if nullable else "missing"
         if not isinstance(value, str):
             return "not a text"
-        if values is not None:
-            return None if value in values else f"not one of {', '.join(values)}"
-        return _identifier(value)
+        return None if value in values else f"not one of {', '.join(values)}"
 
     return check
-
-
-def _optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
 
 
 _WHOLE: Final = re.compile(r"^(-?\d+)\.0$")

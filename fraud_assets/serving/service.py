@@ -14,15 +14,17 @@ from contextlib import suppress
 from typing import Final
 
 from fraud_assets.features.definitions import FeatureSet
+from fraud_assets.features.online.events import LabelEvent
+from fraud_assets.features.online.state import OnlineFeatures
 from fraud_assets.lake import Lake
 from fraud_assets.modeling.registry import ModelRegistry
 from fraud_assets.serving.answering import Answering
-from fraud_assets.serving.history import LocalHistory, SharedHistory
-from fraud_assets.serving.journal import Journal, JournalInUseError
-from fraud_assets.serving.learning import LabelFeed
+from fraud_assets.serving.history import LocalHistory, SharedHistory, logged_ids
+from fraud_assets.serving.journal import Journal, JournalError, JournalInUseError
+from fraud_assets.serving.learning import Feed, News
 from fraud_assets.serving.lineup import ServingModels
 from fraud_assets.serving.metrics import ServingMetrics
-from fraud_assets.serving.recovery import capture, recover, snapshot_path
+from fraud_assets.serving.recovery import Log, capture, recover, snapshot_path
 from fraud_assets.serving.redis_log import SharedLogUnavailableError
 from fraud_assets.serving.requests import RequestRules, ScoreRequest, UnavailableError
 from fraud_assets.serving.writer import AnswerWriter
@@ -40,6 +42,9 @@ STOP_SECONDS: Final = 20.0
 RETRY_SECONDS: Final = 2.0
 LABELS_AT_ONCE: Final = 200
 """Labels that the state learns before a transaction is let in between: half a millisecond."""
+
+ROWS_AT_ONCE: Final = 500
+"""The same for transactions of a closed day that nobody asked about."""
 
 
 class ScoringService:
@@ -120,9 +125,14 @@ class ScoringService:
         return self._answering.recent.get(transaction_id)
 
     def readiness(self) -> list[str]:
-        """Why transactions are not answered now, or by the rules alone; empty if all is well."""
-        reasons = (self._not_up, self._answering.history.problem)
-        return [reason for reason in reasons if reason is not None]
+        """Why transactions are not answered now; empty if they are."""
+        return [] if self._not_up is None else [self._not_up]
+
+    @property
+    def degraded(self) -> list[str]:
+        """Why transactions are answered, and not as well as they should be."""
+        found = (self._answering.history.problem, *self.models.problems)
+        return [problem for problem in found if problem is not None]
 
     async def _run(self) -> None:
         while not await self._recovered():
@@ -133,36 +143,89 @@ class ScoringService:
         gc.collect()
         gc.freeze()
         self._not_up = None
+        models = asyncio.create_task(self._follow_models())
+        await self._keep_up()
+        # A registry that is away may take its time, and nothing waits for it.
+        models.cancel()
+
+    async def _follow_models(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.api.refresh_seconds)
+            for change in await asyncio.to_thread(self.models.refresh):
+                _log.info("models: %s", change)
+
+    async def _keep_up(self) -> None:
+        """Learn what becomes known, follow the other workers, and save the state."""
         api = self.settings.api
         snapshot_at = time.monotonic() + api.snapshot_seconds
         while not await self._stopped_within(api.refresh_seconds):
             try:
-                await self._refresh()
+                await self._answering.history.follow()
+                await self._learn(await asyncio.to_thread(self._feed.read, self._is_answered))
+            except (StoreError, OSError) as error:
+                _log.warning("nothing new is learnt: %s", error)
             except Exception:  # noqa: BLE001 - whatever it is, it must not end the upkeep
-                # The next time may do; scoring goes on with what is known.
                 _log.exception("the upkeep failed")
+            self.metrics.observe_upkeep(
+                journal_waiting=self.writer.status.waiting,
+                state_events=self._answering.history.state.size,
+            )
             if time.monotonic() >= snapshot_at:
                 await self._save_snapshot()
                 snapshot_at = time.monotonic() + api.snapshot_seconds
 
+    async def _learn(self, news: News) -> None:
+        """Bring news to the state, and let transactions in between.
+
+        The position moves once all of it is there: a snapshot is made by the same task, and what
+        a stop cuts short is not in one.
+        """
+        state = self._answering.history.state
+        for first in range(0, len(news.labels), LABELS_AT_ONCE):
+            for event in news.labels[first : first + LABELS_AT_ONCE]:
+                self._learn_label(state, event)
+            await asyncio.sleep(0)
+        for part in news.transactions.iter_slices(ROWS_AT_ONCE):
+            state.load_transactions(part)
+            await asyncio.sleep(0)
+        self._feed.position = news.position
+
+    def _learn_label(self, state: OnlineFeatures, event: LabelEvent) -> None:
+        try:
+            state.add_label(event)
+        except (ArithmeticError, ValueError):
+            # One label that no sum can hold must not keep the others out.
+            _log.exception("a label is not learnt")
+
+    def _is_answered(self, transaction_id: str) -> bool:
+        return self._answering.recent.get(transaction_id) is not None
+
     async def _recovered(self) -> bool:
         try:
-            await asyncio.to_thread(self._recover)
+            log = await self._read_log()
+            await asyncio.to_thread(self._recover, log)
             await self._answering.history.start()
-        except StoreError as error:
-            self._not_up = f"waiting for the store: {error}"
-        except SharedLogUnavailableError as error:
-            self._not_up = f"waiting for Redis: {error}"
-        except Exception as error:  # noqa: BLE001 - told by /ready, and tried again
-            _log.exception("the state cannot be recovered")
+        except StoreError:
             # By its kind alone: /ready shows this to everyone.
+            self._not_up = "waiting for the store, see the log"
+        except SharedLogUnavailableError:
+            self._not_up = "waiting for Redis, see the log"
+        except Exception as error:  # noqa: BLE001 - told by /ready, and tried again
             self._not_up = f"the state cannot be recovered ({type(error).__name__}), see the log"
         else:
             return True
-        _log.warning("%s", self._not_up)
+        _log.warning("not up yet: %s", self._not_up, exc_info=True)
         return False
 
-    def _recover(self) -> None:
+    async def _read_log(self) -> Log | None:
+        url = self.settings.api.redis_url
+        if url is None:
+            return None
+        # Before the store is read: what is appended meanwhile is told by its time.
+        now_us = time.time_ns() // 1_000
+        return Log(await logged_ids(url.get_secret_value(), self.worker), now_us)
+
+    def _recover(self, log: Log | None) -> None:
         """Everything that must be known before the first transaction. Blocking."""
         api = self.settings.api
         migrate(self.settings.store_sqlalchemy_url)
@@ -170,30 +233,38 @@ class ScoringService:
             self._journal.open(last_sequence(self.store, self.worker) + 1)
             self._journal_is_open = True
         leftovers = self.writer.store_leftovers() + self._store_orphans()
-        self._feed = self._new_feed()  # a first try may have read labels and failed after that
+        if log is not None:
+            # It knows nothing of the other workers, and would be wrong once they are gone.
+            snapshot_path(self.settings.serving_dir, self.worker).unlink(missing_ok=True)
+        self._feed = self._new_feed()  # a first try may have moved it
         recovered = recover(
             self.features,
             self._feed,
             worker=self.worker,
             late_days=api.late_days,
             snapshot=self._snapshot,
+            log=log,
         )
-        for event in self._feed.read():
-            recovered.state.add_label(event)
+        state = recovered.state
         answers, complete = newest_answers(self.store, api.remembered_answers)
         self._answering.recent.load(answers, complete=complete)
         self._answering.last_sequence = last_sequence(self.store, self.worker)
+        news = self._feed.read(self._is_answered)
+        for event in news.labels:
+            self._learn_label(state, event)
+        state.load_transactions(news.transactions)
+        self._feed.position = news.position
         if api.redis_url is None:
-            self._answering.history = LocalHistory(recovered.state)
+            self._answering.history = LocalHistory(state)
         else:
             shared = SharedHistory(
-                recovered.state,
+                state,
                 api.redis_url.get_secret_value(),
                 worker=self.worker,
                 remembered=api.remembered_answers,
             )
-            for answer in answers:
-                shared.know(answer)
+            for held in recovered.held:
+                shared.know(*held)
             self._answering.history = shared
         self.models.refresh()
         _log.info(
@@ -205,40 +276,24 @@ class ScoringService:
         names = {f"w{number}" for number in range(self.settings.api.workers)} | {self.worker}
         folder = self.settings.serving_dir / "journal"
         stored = 0
-        for orphan in sorted(path.name for path in folder.glob("*") if path.name not in names):
+        left = (path.name for path in folder.glob("*") if path.is_dir() and path.name not in names)
+        for orphan in sorted(left):
             journal = Journal(folder, orphan)
             try:
                 journal.open(last_sequence(self.store, orphan) + 1)
             except JournalInUseError:
                 continue  # another worker is at it
+            except JournalError:
+                _log.exception("what worker %s left cannot be read", orphan)
+                continue
             try:
                 stored += AnswerWriter(self.store, journal).store_leftovers()
             finally:
                 journal.close()
         return stored
 
-    def _new_feed(self) -> LabelFeed:
-        lake = Lake(self.settings.lake_root)
-        return LabelFeed(self.store, lake, self.profile.label_delay_days)
-
-    async def _refresh(self) -> None:
-        """Follow the aliases, the other workers, and the labels."""
-        history = self._answering.history
-        for change in await asyncio.to_thread(self.models.refresh):
-            _log.info("models: %s", change)
-        await history.follow()
-        try:
-            events = await asyncio.to_thread(self._feed.read)
-        except StoreError as error:
-            _log.warning("no new labels: %s", error)
-            events = []
-        for first in range(0, len(events), LABELS_AT_ONCE):
-            for event in events[first : first + LABELS_AT_ONCE]:
-                history.state.add_label(event)
-            await asyncio.sleep(0)
-        self.metrics.observe_upkeep(
-            journal_waiting=self.writer.status.waiting, state_events=history.state.size
-        )
+    def _new_feed(self) -> Feed:
+        return Feed(self.store, Lake(self.settings.lake_root), self.profile)
 
     async def _stopped_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
@@ -259,7 +314,12 @@ class ScoringService:
             return
         answering = self._answering
         # Copied here, where nothing changes meanwhile; written beside the event loop.
-        copied = capture(answering.history.state, self._feed, answering.last_sequence)
+        copied = capture(
+            answering.history.state,
+            self._feed,
+            sequence=answering.last_sequence,
+            unanswered=answering.unanswered,
+        )
         try:
             await asyncio.to_thread(copied.write, self._snapshot)
         except OSError as error:

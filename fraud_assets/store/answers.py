@@ -240,6 +240,13 @@ def newest_answers(store: PredictionStore, limit: int) -> tuple[list[StoredAnswe
     return found[:limit][::-1], len(found) <= limit
 
 
+def answered_ids(store: PredictionStore, day: date) -> set[str]:
+    """The ids of the transactions of a day that were answered."""
+    query = select(_columns.transaction_id).where(_columns.day == day)
+    with store.reading() as connection:
+        return set(connection.execute(query).scalars())
+
+
 def last_sequence(store: PredictionStore, worker: str) -> int:
     """The highest number among a worker's answers; 0 if there are none."""
     query = select(func.max(_columns.sequence)).where(_columns.worker == worker)

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from fraud_assets.features.online.events import OnlineTransaction
 from fraud_assets.lake import LABELS, VALIDATED, Lake
-from fraud_assets.serving.requests import ScoreRequest
+from fraud_assets.serving.requests import RequestRules, ScoreRequest
 from fraud_assets.serving.service import ScoringService
 from fraud_assets.settings import ApiSettings, Settings
 from fraud_assets.store.answers import StoredAnswer
@@ -72,6 +73,11 @@ def request_of(row: dict[str, Any], **changes: Any) -> ScoreRequest:
         **changes,
     }
     return msgspec.json.decode(msgspec.json.encode(told), type=ScoreRequest)
+
+
+def transaction_of(row: dict[str, Any]) -> OnlineTransaction:
+    rules = RequestRules(load_profile("simulator"), max_ahead_seconds=0)
+    return rules.read(request_of(row), row["event_time"])
 
 
 def requests_of(frame: pl.DataFrame) -> list[ScoreRequest]:

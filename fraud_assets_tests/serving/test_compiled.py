@@ -337,6 +337,29 @@ def test_an_isotonic_model_scores_as_it_does_in_a_frame(
     )
 
 
+SIGMOID = PlattCalibrator(slope=1.0, intercept=0.0)
+
+
+@pytest.mark.parametrize(
+    "calibrator",
+    [
+        PlattCalibrator.model_construct(slope=math.nan, intercept=0.0),
+        IsotonicCalibrator.model_construct(margin=(0.0,), probability=(1.5,), sigmoid=SIGMOID),
+        IsotonicCalibrator.model_construct(margin=(0.0,), probability=(-0.5,), sigmoid=SIGMOID),
+    ],
+    ids=["NaN", "above 1", "below 0"],
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_score_that_is_no_probability_is_refused(
+    calibrator: Calibrator, family: str, models: dict[str, FraudModel], rows: pl.DataFrame
+) -> None:
+    scorer = row_scorer(replace(models[family], calibrator=calibrator), NAMES)
+
+    for values in values_of(rows[:5]):
+        with pytest.raises(ValueError, match="no probability"):
+            scorer.score(values)
+
+
 NUMBER = st.one_of(
     st.none(),
     st.just(math.nan),

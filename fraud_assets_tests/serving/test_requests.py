@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraud_assets.features.online.events import OnlineTransaction
 from fraud_assets.serving.requests import (
     RefusedTransactionError,
     RequestRules,
     ScoreRequest,
     digest_of,
 )
-from fraud_assets.transactions.canonical import canonical_schema
+from fraud_assets.transactions.canonical import canonicalise
 from fraud_assets.transactions.profile import Profile, load_profile
 from fraud_assets.transactions.schema import required_columns, transaction_rules
 
@@ -52,28 +53,42 @@ def read(**changes: object) -> ScoreRequest:
     return msgspec.json.decode(msgspec.json.encode(given), type=ScoreRequest)
 
 
+def accepted(request: ScoreRequest, profile: Profile = EXTRAS) -> OnlineTransaction:
+    return RequestRules(profile, max_ahead_seconds=300).read(request, NOW)
+
+
 def refused_fields(request: ScoreRequest, profile: Profile) -> set[str]:
-    rules = RequestRules(profile, max_ahead_seconds=300)
     try:
-        rules.check(request, NOW)
+        accepted(request, profile)
     except RefusedTransactionError as error:
         return {one["field"].removeprefix("extras.") for one in error.problems}
     return set()
 
 
+def in_the_daily_files(request: ScoreRequest, profile: Profile) -> pl.DataFrame:
+    """The canonical row of a day whose file has the transaction with these very texts."""
+    roles = profile.columns
+    raw = {
+        roles.transaction_id: request.transaction_id,
+        roles.time.column: request.event_time,
+        roles.amount.column: request.amount,
+        roles.payer: request.payer_id,
+        roles.payee: request.payee_id,
+        roles.kind.column: request.kind,
+        **{one.column: request.extras.get(one.name) for one in profile.numeric},
+        **{one.column: request.extras.get(one.name) for one in profile.categorical},
+        **dict.fromkeys([roles.label.column, roles.label.known_at, roles.label.scenario]),
+        "source_row": 0,
+    }
+    raw.pop(None, None)
+    numbers = {one.column: pl.Float64 for one in profile.numeric}
+    frame = pl.DataFrame([raw], schema_overrides=numbers)
+    return canonicalise(frame, profile, request.event_time.astimezone(UTC).date()).frame
+
+
 def validation_refuses(request: ScoreRequest, profile: Profile) -> set[str]:
     """The columns for which the daily validation would set the transaction aside."""
-    transaction = request.transaction()
-    row = dict.fromkeys(canonical_schema(profile)) | {
-        "transaction_id": transaction.transaction_id,
-        "event_time": request.event_time,
-        "amount": transaction.amount,
-        "payer_id": transaction.payer_id,
-        "payee_id": transaction.payee_id,
-        "kind": transaction.kind,
-        **transaction.extras,
-    }
-    frame = pl.DataFrame([row], schema=canonical_schema(profile))
+    frame = in_the_daily_files(request, profile)
     broken = {
         rule.column
         for rule in transaction_rules(profile, request.event_time.astimezone(UTC).date())
@@ -82,19 +97,23 @@ def validation_refuses(request: ScoreRequest, profile: Profile) -> set[str]:
     return broken | {name for name in required_columns(profile) if frame[name].null_count()}
 
 
-texts = st.one_of(st.sampled_from(["A", "ä" * 129, "b" * 256, "c" * 257, "x\x00y"]), st.none())
+texts = st.one_of(
+    st.sampled_from(["A", "ä" * 129, "b" * 256, "c" * 257, "x\x00y", " b" * 128 + " ", "-7.0"]),
+    st.sampled_from(["", " ", "NA", " NA", "null\t", "\u00a0None", "na"]),
+    st.none(),
+)
 
 
 @settings(max_examples=200, deadline=None)
 @given(
     payer=texts,
     payee=texts,
-    kind=st.sampled_from(["PAYMENT", "TRANSFER", "payment", "GIFT", None]),
+    kind=st.sampled_from(["PAYMENT", " TRANSFER", "payment", "GIFT", "NULL", None]),
     amount=st.sampled_from([0.0, 1e7, 1e7 + 1, -0.01, 5.0]),
     distance=st.sampled_from([None, -1.0, 0.0, 50.0, 51.0]),
     age=st.sampled_from([None, 3.0]),
-    network=st.sampled_from([None, "visa", "7", "7.0", "amex"]),
-    device=st.sampled_from([None, "d", "e" * 300]),
+    network=st.sampled_from([None, "visa", "\nvisa", "7", "7.0 ", "amex", "NA"]),
+    device=st.sampled_from([None, "d", " d.0", "e" * 300, "", "None"]),
 )
 def test_a_transaction_is_refused_for_what_the_daily_validation_sets_it_aside_for(
     payer: str | None,
@@ -108,7 +127,18 @@ def test_a_transaction_is_refused_for_what_the_daily_validation_sets_it_aside_fo
 ) -> None:
     extras = {"distance": distance, "age": age, "network": network, "device": device}
     request = read(payer_id=payer, payee_id=payee, kind=kind, amount=amount, extras=extras)
-    assert refused_fields(request, EXTRAS) == validation_refuses(request, EXTRAS)
+    refused = refused_fields(request, EXTRAS)
+    assert refused == validation_refuses(request, EXTRAS)
+    if not refused:
+        expected = in_the_daily_files(request, EXTRAS).row(0, named=True)
+        found = accepted(request)
+        assert found.transaction_id == expected["transaction_id"]
+        assert [found.payer_id, found.payee_id, found.kind] == [
+            expected["payer_id"], expected["payee_id"], expected["kind"],
+        ]  # fmt: skip
+        assert found.extras == {
+            name: expected[name] for name in extras if expected[name] is not None
+        }
 
 
 def test_a_good_transaction_passes() -> None:
@@ -122,6 +152,7 @@ def test_a_good_transaction_passes() -> None:
         ({"event_time": "1899-01-01T00:00:00Z"}, "event_time"),
         ({"transaction_id": "  "}, "transaction_id"),
         ({"transaction_id": ""}, "transaction_id"),
+        ({"transaction_id": "NaN "}, "transaction_id"),
         ({"extras": {"colour": "red"}}, "colour"),
         ({"kind": ...}, "kind"),
         ({"payer_id": ...}, "payer_id"),
@@ -161,27 +192,62 @@ def test_what_has_another_form_cannot_be_read(changes: dict[str, object]) -> Non
 
 
 def test_numbers_are_ids_by_their_digits() -> None:
-    assert read(payer_id=596).transaction().payer_id == "596"
-    assert read(transaction_id=7).transaction().transaction_id == "7"
+    simulator = load_profile("simulator")
+    assert accepted(read(payer_id=596), simulator).payer_id == "596"
+    assert accepted(read(transaction_id=7), simulator).transaction_id == "7"
 
 
-def test_the_digest_tells_contents_apart_and_not_how_they_were_written() -> None:
-    same = read(event_time="2026-03-05T13:00:00+01:00", extras={})
-    assert digest_of(read().transaction()) == digest_of(same.transaction())
-    others = [
-        read(**{name: value})
-        for name, value in {
-            "amount": 12.51,
-            "payer_id": "B",
-            "payee_id": None,
-            "kind": None,
-        }.items()
-    ]
-    digests = {digest_of(one.transaction()) for one in [read(), *others]}
-    assert len(digests) == 5
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"transaction_id": "null"}, "transaction_id"),
+        ({"payer_id": " NA"}, "payer_id"),
+        ({"kind": ""}, "kind"),
+        ({"extras": {"age": None, "device": "d"}}, "extras.age"),
+        ({"extras": {"age": 3, "device": " None"}}, "extras.device"),
+    ],
+)
+def test_what_is_needed_and_says_that_it_is_missing_is_refused_as_missing(
+    changes: dict[str, object], field: str
+) -> None:
+    request = read(**{"extras": {"age": 3, "device": "d"}} | changes)
+    with pytest.raises(RefusedTransactionError) as refusal:
+        accepted(request)
+    assert refusal.value.problems == [{"field": field, "message": "missing"}]
 
 
-def test_the_order_of_extras_does_not_matter() -> None:
-    one = read(extras={"a": 1.0, "b": "x"})
-    other = read(extras={"b": "x", "a": 1.0})
-    assert digest_of(one.transaction()) == digest_of(other.transaction())
+def test_the_profile_says_which_texts_are_missing() -> None:
+    content = EXTRAS.model_dump(mode="json") | {"csv": {"null_values": ["?", ""]}}
+    extras = {"age": 3, "device": "NA", "network": " ?"}
+    found = accepted(
+        read(payer_id="NA", payee_id="?", extras=extras), Profile.model_validate(content)
+    )
+    assert (found.payer_id, found.payee_id) == ("NA", None)
+    assert found.extras == {"age": 3.0, "device": "NA"}
+
+
+def digest(**changes: object) -> str:
+    needed = {"age": 3, "device": "d"}
+    return digest_of(accepted(read(**{"extras": needed} | changes)))
+
+
+def test_the_digest_tells_contents_apart() -> None:
+    others = [{"amount": 12.51}, {"payer_id": "B"}, {"payee_id": None}, {"kind": "TRANSFER"}]
+    others += [{"extras": {"age": 4, "device": "d"}}, {"event_time": "2026-03-05T12:00:00.000001Z"}]
+    assert len({digest(), *(digest(**one) for one in others)}) == 7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event_time": "2026-03-05T13:00:00+01:00"},
+        {"extras": {"device": "d", "age": 3.0}},
+        {"extras": {"age": 3, "device": "d", "distance": None}},
+        {"extras": {"age": 3, "device": " d", "network": None}},
+        {"extras": {"age": 3, "device": "d", "network": "NA"}},
+        {"payer_id": " A", "payee_id": "X\t"},
+        {"transaction_id": "t1 "},
+    ],
+)
+def test_the_digest_does_not_depend_on_how_it_was_written(changes: dict[str, object]) -> None:
+    assert digest(**changes) == digest()

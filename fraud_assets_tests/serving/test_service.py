@@ -32,6 +32,7 @@ from .service_world import (
     requests_of,
     running,
     settings_in,
+    transaction_of,
     up,
 )
 
@@ -213,7 +214,7 @@ def test_an_answer_that_cannot_be_journaled_is_not_given_and_the_next_try_counts
             hidden = journal.rename(journal.with_name("hidden"))
             with pytest.raises(UnavailableError):
                 await service.score(request)
-            assert service.remembered(request.transaction().transaction_id) is None
+            assert service.remembered(str(request.transaction_id)) is None
             hidden.rename(journal)
             _, repeated = await service.score(request)
             assert not repeated
@@ -289,7 +290,7 @@ def test_a_label_of_an_analyst_reaches_the_features(settings: Settings, world: W
             if labelled:
                 append_labels(service.store, [label])
                 await asyncio.sleep(0.5)
-            observed = await service._answering.history.observe(request_of(row).transaction(), "")
+            observed = await service._answering.history.observe(transaction_of(row), "")
             names = service.features.names
             return observed.values[names.index("payee_risk_7d")]
 

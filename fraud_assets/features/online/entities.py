@@ -126,14 +126,21 @@ class Entities:
             labels.trim(newest_key - self.labels_kept_us)
 
     def add_label(self, entity_id: str, known_us: int, label: int, ticks: int) -> None:
-        """Remember a label."""
+        """Remember a label.
+
+        Raises:
+            OverflowError: a number has more than 64 bits; nothing has been changed.
+        """
         if not self.reads_labels:
             return
         held = self.labels.get(entity_id)
-        if held is None:
-            held = self.labels[entity_id] = LabelHistory(array("q"))
-            self._label_rounds.add(entity_id)
+        if held is not None:
+            held.add(known_us, label, ticks)
+            return
+        held = LabelHistory(array("q"))
         held.add(known_us, label, ticks)
+        self.labels[entity_id] = held
+        self._label_rounds.add(entity_id)
 
     @property
     def rounds(self) -> list[Rounds]:

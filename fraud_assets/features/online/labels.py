@@ -8,15 +8,31 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from math import floor, isfinite
 from typing import Final
 
 import msgspec
 import numpy as np
 
+from fraud_assets.features.semantics import AMOUNT_SCALE
+
 NO_AMOUNT: Final = (1 << 63) - 1
 """Stands for a fraud without an amount; no smallest amount reaches it."""
 
 _FEW: Final = 256
+_SCALE: Final = float(AMOUNT_SCALE)
+
+
+def ticks_of(amount: float | None) -> int:
+    """A label's amount in ticks; `NO_AMOUNT` where it is unknown, or no amount can be like that.
+
+    Whoever labels gives an amount by hand: one that is not finite, or beyond 9.2e14, must not cost
+    the label.
+    """
+    if amount is None or not isfinite(amount):
+        return NO_AMOUNT
+    ticks = floor(amount * _SCALE + 0.5) if abs(amount) < NO_AMOUNT else NO_AMOUNT
+    return ticks if -NO_AMOUNT < ticks < NO_AMOUNT else NO_AMOUNT
 
 
 class LabelHistory(msgspec.Struct, gc=False):
@@ -33,13 +49,23 @@ class LabelHistory(msgspec.Struct, gc=False):
     ticks: array[int] | None = None
 
     def add(self, known_us: int, label: int, ticks: int) -> None:
-        """Add a label; those of the same moment keep the order of arrival."""
+        """Add a label; those of the same moment keep the order of arrival.
+
+        Raises:
+            OverflowError: a number has more than 64 bits; nothing has been changed.
+        """
+        _check(known_us, ticks)
         _insort(self.known, known_us)
         if label == 1:
             self.add_fraud(known_us, ticks)
 
     def add_fraud(self, known_us: int, ticks: int) -> None:
-        """Say of a label that was added that it is a fraud."""
+        """Say of a label that was added that it is a fraud.
+
+        Raises:
+            OverflowError: a number has more than 64 bits; nothing has been changed.
+        """
+        _check(known_us, ticks)
         if self.frauds is None or self.ticks is None:
             self.frauds, self.ticks = array("q"), array("q")
         self.ticks.insert(_insort(self.frauds, known_us), ticks)
@@ -64,6 +90,11 @@ class LabelHistory(msgspec.Struct, gc=False):
             else:
                 del self.frauds[:gone]
                 del self.ticks[:gone]
+
+
+def _check(*numbers: int) -> None:
+    # The arrays belong together: what one of them refuses must not be in another already.
+    array("q", numbers)
 
 
 def _insort(moments: array[int], moment: int) -> int:

@@ -25,7 +25,7 @@ from fraud_assets.features.definitions import FeatureSet
 from fraud_assets.features.expressions import KNOWN
 from fraud_assets.features.online.entities import Entities
 from fraud_assets.features.online.events import LabelEvent, Observation, OnlineTransaction, Value
-from fraud_assets.features.online.labels import NO_AMOUNT
+from fraud_assets.features.online.labels import NO_AMOUNT, ticks_of
 from fraud_assets.features.online.loading import load_amounts, load_pairs, load_told
 from fraud_assets.features.online.pairs import Pairs, pair_name
 from fraud_assets.features.online.plan import compile_plan
@@ -113,8 +113,14 @@ class OnlineFeatures:
         return Observation(values, key, is_late=False, is_forgotten=False)
 
     def add_label(self, label: LabelEvent) -> None:
-        """Learn a label, whenever it may be used; answers given before do not change."""
-        ticks = NO_AMOUNT if label.amount is None else floor(label.amount * _SCALE + 0.5)
+        """Learn a label, whenever it may be used; answers given before do not change.
+
+        An amount that cannot be one counts as unknown.
+
+        Raises:
+            OverflowError: the moment has more than 64 bits; nothing has been changed.
+        """
+        ticks = ticks_of(label.amount)
         if label.payer_id is not None:
             self.payers.add_label(label.payer_id, label.known_us, label.label, ticks)
         if label.payee_id is not None:
@@ -145,8 +151,14 @@ class OnlineFeatures:
             load_pairs(self.pairs, rows, self.last_key)
 
     def load_labels(self, frame: pl.DataFrame) -> None:
-        """Learn the labels of a frame with the columns of the lake's `fraud_labels`."""
-        ticks = (pl.col(AMOUNT) * _SCALE + 0.5).floor().cast(pl.Int64).fill_null(NO_AMOUNT)
+        """Learn the labels of a frame with the columns of the lake's `fraud_labels`.
+
+        An amount that cannot be one counts as unknown.
+        """
+        wanted = (pl.col(AMOUNT) * _SCALE + 0.5).floor()
+        # NaN is above every number here.
+        is_usable = wanted.is_between(-float(NO_AMOUNT), float(NO_AMOUNT), closed="none")
+        ticks = pl.when(is_usable).then(wanted).cast(pl.Int64).fill_null(NO_AMOUNT).alias(AMOUNT)
         told = label_events(frame, self._plan.delay_days).select(PAYER, PAYEE, KNOWN, LABEL, ticks)
         load_told(self.payers, told, PAYER)
         load_told(self.payees, told, PAYEE)

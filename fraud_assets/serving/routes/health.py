@@ -20,13 +20,17 @@ async def health() -> Alive:
 
 @router.get("/ready", responses=problems())
 async def ready(service: Service, gate: TheGate) -> Ready:
-    """Whether transactions are answered as they should be; 503 and the reasons otherwise."""
+    """Whether transactions are answered; 503 and the reasons otherwise.
+
+    While the rules answer in a model's place, this is 200 and `degraded` says why: a server that
+    can do that much must not be taken out of service.
+    """
     reasons = service.readiness()
     if not gate.knows_the_keys:
         reasons = [*reasons, "the API keys have not been read from the store yet"]
     if reasons:
         raise ProblemError(503, "; ".join(reasons), headers={"Retry-After": "1"})
-    return Ready()
+    return Ready(degraded=service.degraded)
 
 
 @router.get(

@@ -16,7 +16,7 @@ from fraud_assets.modeling.encoding import MissingFeaturesError
 from fraud_assets.modeling.registry import ModelNotFoundError
 from fraud_assets.serving.bodies import ModelState, NewTraffic, Scorer, Traffic
 from fraud_assets.serving.cards import ModelCards, RegistryUnavailableError
-from fraud_assets.serving.compiled import RULES, RowScorer
+from fraud_assets.serving.compiled import RULES, ModelRow, RowScorer
 from fraud_assets.serving.problems import ProblemError
 from fraud_assets.serving.routes.common import Reader, Service, Trainer, problems
 from fraud_assets.serving.service import ScoringService
@@ -48,6 +48,7 @@ def state(service: Service, request: Request, _caller: Reader) -> ModelState:
             version=scorer.version,
             model_hash=scorer.model_hash,
             form=scorer.form,
+            why_native=scorer.why_native if isinstance(scorer, ModelRow) else None,
             threshold=scorer.threshold,
             **{name: windows.get(name) for name in _WINDOWS},
         )

@@ -123,6 +123,18 @@ def test_the_request_is_described_by_the_profile(document) -> None:
     assert request["additionalProperties"] is False
 
 
+def test_every_refusal_is_said_to_name_the_request(document) -> None:
+    answers = [
+        answer
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        for answer in operation["responses"].values()
+    ]
+    refusals = [one for one in answers if "application/problem+json" in one.get("content", {})]
+    assert refusals
+    assert all("X-Request-ID" in one["headers"] for one in refusals)
+
+
 def test_a_described_transaction_lacks_nothing(api) -> None:
     assert api.score("doc-1", extras={"payer_balance_before": 1.5})["repeated"] is False
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 import pytest
 
+from fraud_assets.store.decisions import StoredDecision, record
 from fraud_assets.store.labels import label_history
 from fraud_assets.store.predictions import replace_day
 from fraud_assets_tests.serving.api.running_api import NOW, problem_of
@@ -29,6 +30,13 @@ def batch_day(day: date, *ids: str) -> pl.DataFrame:
             "model_hash": ["h"] * n,
         },
         schema_overrides={"reasons": pl.List(pl.Utf8)},
+    )
+
+
+def decision(day: date) -> StoredDecision:
+    """The word at the close of a day."""
+    return StoredDecision(
+        day=day, action="nothing", rule="none", champion="1", reason="all is well", fingerprint="f"
     )
 
 
@@ -72,7 +80,7 @@ def test_many_labels_are_stored_all_or_none(api) -> None:
     unknown = {"transaction_id": "l-never", "label": "fraud"}
     assert "l-never" in problem_of(api.post("/v1/labels", [known, unknown]), 404)["detail"]
     assert label_history(api.service.store, "l-3") == []
-    assert api.post("/v1/labels", [known, known]).status_code == 201
+    assert api.post("/v1/labels", [known, {**known, "author": "ann"}]).status_code == 201
     assert len(label_history(api.service.store, "l-3")) == 2
 
 
@@ -96,6 +104,7 @@ def test_an_unknown_transaction_is_labelled_with_its_time(api) -> None:
         ({"note": "a\x00b"}, "note"),
         ({"author": " "}, "author"),
         ({"amount": -1}, "amount"),
+        ({"amount": 1e15}, "amount"),
     ],
 )
 def test_a_label_that_cannot_be_is_refused_with_its_field(api, changes, field) -> None:
@@ -104,6 +113,74 @@ def test_a_label_that_cannot_be_is_refused_with_its_field(api, changes, field) -
     found = problem_of(api.post("/v1/labels", body), 422)["problems"]
     assert any(one["field"].split(".")[-1] == field for one in found)
     assert label_history(api.service.store, "l-5") == []
+
+
+def test_an_amount_that_no_transaction_could_have_is_refused_and_scoring_goes_on(api) -> None:
+    body = {"transaction_id": "l-9", "label": "fraud", "event_time": NOW.isoformat()}
+    body |= {"payer_id": "payer-9", "payee_id": "payee-9"}
+    for amount in (1e15, api.service.profile.columns.amount.maximum * 1.001):
+        (found,) = problem_of(api.post("/v1/labels", body | {"amount": amount}), 422)["problems"]
+        assert found["field"] == "amount"
+    assert label_history(api.service.store, "l-9") == []
+    most = api.service.profile.columns.amount.maximum
+    assert api.post("/v1/labels", body | {"amount": most}).status_code == 201
+    api.score("l-10", payer_id="payer-9", payee_id="payee-9")
+
+
+def test_a_label_that_is_sent_again_is_answered_and_not_added(api) -> None:
+    api.score("l-11")
+    body = {"transaction_id": "l-11", "label": "fraud", "note": "phoned"}
+    first = api.post("/v1/labels", body)
+    again = api.post("/v1/labels", body)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    assert len(label_history(api.service.store, "l-11")) == 1
+    other = {"transaction_id": "l-11", "label": "legitimate"}
+    mixed = api.post("/v1/labels", [body, other, other])
+    assert mixed.status_code == 201
+    assert [one["label"] for one in mixed.json()["labels"]] == ["fraud", "legitimate", "legitimate"]
+    assert len(label_history(api.service.store, "l-11")) == 2
+    assert (
+        "24 hours" in api.get("/openapi.json").json()["paths"]["/v1/labels"]["post"]["description"]
+    )
+
+
+def test_a_label_on_a_closed_day_is_refused_unless_it_counts_from_now_on(own_api) -> None:
+    api = own_api()
+    early = NOW - timedelta(days=9)
+    body = {"label": "fraud", "event_time": early.isoformat()}
+
+    def at(number: int, moment: datetime) -> dict:
+        return {**body, "transaction_id": f"c-{number}", "labelled_at": moment.isoformat()}
+
+    # Nothing has been closed yet: the history may be brought in.
+    assert api.post("/v1/labels", at(1, early)).status_code == 201
+    closed = (NOW - timedelta(days=3)).date()
+    for day in (closed, closed - timedelta(days=1)):
+        record(api.service.store, decision(day))
+    open_from = datetime.combine(closed + timedelta(days=1), time.min, tzinfo=UTC)
+    last = at(2, open_from - timedelta(microseconds=1))
+    (found,) = problem_of(api.post("/v1/labels", [at(2, open_from), last]), 422)["problems"]
+    assert found["field"] == "1.labelled_at"
+    assert f"{open_from:%Y-%m-%d}" in found["message"]
+    assert "leave it out" in found["message"]
+    assert label_history(api.service.store, "c-2") == []
+    assert api.post("/v1/labels", at(2, open_from)).status_code == 201
+    assert api.post("/v1/labels", {**body, "transaction_id": "c-3"}).status_code == 201
+    (label,) = label_history(api.service.store, "c-3")
+    assert label.labelled_at >= NOW
+
+
+def test_where_days_are_closed_ahead_of_the_clock_a_label_counts_from_the_first_open_one(
+    own_api,
+) -> None:
+    api = own_api()
+    closed = (NOW + timedelta(days=3)).date()
+    record(api.service.store, decision(closed))
+    api.score("c-4")
+    assert api.post("/v1/labels", {"transaction_id": "c-4", "label": "fraud"}).status_code == 201
+    (label,) = label_history(api.service.store, "c-4")
+    assert label.labelled_at.date() == closed + timedelta(days=1)
 
 
 def test_a_list_names_the_position_of_what_is_wrong(api) -> None:

@@ -43,6 +43,7 @@ def test_the_champion_is_shown_with_what_it_was_trained_on(modelled) -> None:
     state = api.get("/v1/model").json()
     assert state["champion"]["version"] == champion
     assert state["champion"]["form"] in ("onnx", "native")
+    assert (state["champion"]["why_native"] is None) == (state["champion"]["form"] == "onnx")
     assert state["champion"]["train_window"]
     assert state["champion"]["trained_as_of"] == "2025-03-16"
     assert state["challenger"]["version"] == challenger
