@@ -11,6 +11,7 @@ import json
 import os
 import re
 from datetime import date, timedelta
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -214,6 +215,19 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"FRAUD_HISTORY_DAYS ({self.history_days}) must be less than FRAUD_DAYS "
                 f"({self.days})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _late_transactions_are_kept(self) -> Self:
+        # An answer that is pruned while its transaction may still come again is given twice, and
+        # the transaction counted twice. Days are kept whole: what comes half a day late may be of
+        # the day before.
+        if self.keep_days is not None and self.keep_days <= ceil(self.api.late_days):
+            raise ValueError(
+                f"FRAUD_KEEP_DAYS ({self.keep_days}) must be more than FRAUD_API__LATE_DAYS "
+                f"({self.api.late_days:g}): a transaction may come so late, and its answer must "
+                "still be there then"
             )
         return self
 

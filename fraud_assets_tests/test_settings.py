@@ -40,11 +40,18 @@ def test_a_dotenv_file_in_the_working_folder_is_read(tmp_path, monkeypatch) -> N
         ({"source": "sql", "source_query": "select 1"}, "needs FRAUD_SOURCE_URL"),
         ({"history_days": 60}, "FRAUD_HISTORY_DAYS"),
         ({"source": "carrier pigeon"}, "source"),
+        ({"keep_days": 2}, r"FRAUD_KEEP_DAYS \(2\) must be more than FRAUD_API__LATE_DAYS \(2\)"),
+        ({"keep_days": 3, "api": {"late_days": 2.5}}, "FRAUD_API__LATE_DAYS"),
     ],
 )
 def test_an_incomplete_setting_is_named(values, message) -> None:
     with pytest.raises(ValidationError, match=message):
         Settings(_env_file=None, **values)
+
+
+def test_one_day_more_is_kept_than_a_transaction_may_be_late() -> None:
+    assert Settings(_env_file=None, keep_days=3).keep_days == 3
+    assert Settings(_env_file=None, keep_days=1, api={"late_days": 0}).keep_days == 1
 
 
 def test_a_password_is_not_shown() -> None:

@@ -27,6 +27,7 @@ from fraud_assets.store.engine import PredictionStore, StoreUnavailableError
 from fraud_assets.store.migrate import migrate
 
 _FACTORY: Final = "fraud_assets.serving.server:build"
+_ENV: Final = "FRAUD_API__"
 _BACKLOG: Final = 2_048
 _IDLE_SECONDS: Final = 75
 """Longer than clients keep idle connections, so that none is closed as a request arrives on it."""
@@ -90,13 +91,16 @@ def bind(settings: Settings) -> socket.socket:
 def run(settings: Settings, bound: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Several workers read the settings from the environment again, each for itself.
+    Several workers read the settings from the environment again, each for itself; what concerns the
+    address they have in common is put there.
 
     Raises:
         ServerInUseError: another server works in the same folder.
     """
     several = settings.api.workers > 1
+    _hurry_mlflow()
     if several:
+        _tell_workers(settings)
         # Before any worker imports prometheus_client, which looks for it once.
         folder = settings.serving_dir / "metrics"
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,8 +132,37 @@ def run(settings: Settings, bound: socket.socket) -> None:
         uvicorn.Server(config).run(sockets=[bound])
 
 
+def _tell_workers(settings: Settings) -> None:
+    """Let every worker believe what this process has bound and promised.
+
+    One that follows a dead worker reads `.env` as it is then. With another address there it would
+    take itself for one that only this machine can reach, and ask nobody for a key.
+    """
+    api = settings.api
+    told = {
+        "HOST": api.host,
+        "PORT": str(api.port),
+        "WORKERS": str(api.workers),
+        "REQUIRE_KEYS": str(api.require_keys).lower(),
+    }
+    for name in [name for name in os.environ if name.upper() in {f"{_ENV}{end}" for end in told}]:
+        del os.environ[name]  # names in other letters count too, and the last one wins
+    os.environ.update({f"{_ENV}{name}": value for name, value in told.items()})
+
+
+def _hurry_mlflow() -> None:
+    """Give up soon on a registry that is away; before MLflow is imported.
+
+    By default MLflow asks for about four minutes, through which no alias would be followed and the
+    start would wait. Here it is asked again every few seconds anyway.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+
+
 def build() -> ASGIApp:
     """The application of one worker among several, from the environment; uvicorn calls it."""
+    _hurry_mlflow()
     logs.configure()
     forget_dead_workers()
     return _application(Settings())

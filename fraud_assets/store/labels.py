@@ -6,8 +6,9 @@ the choice between several labels of one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 import polars as pl
@@ -21,7 +22,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, insert, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    Select,
+    func,
+    insert,
+    select,
+    tuple_,
+)
 
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets.store.schema import labels
@@ -31,6 +42,12 @@ ANALYST: Final = "analyst"
 _LABEL_LOCK: Final = 0x6672_6C62
 """Key of PostgreSQL's advisory lock: labels are appended one batch at a time. An id is taken before
 its row is committed, and a reader that goes on from the last id would pass over a slower one."""
+
+MAX_AMOUNT: Final = 9e14
+"""Beyond it the features cannot count: they sum up ten-thousandths in 64 bits."""
+
+SAME_WORD_HOURS: Final = 24
+"""An undated label that says within so many hours what its author said last is the same word."""
 
 _IDS_AT_ONCE: Final = 5_000
 """SQLite has a limit on the parameters of a statement."""
@@ -111,17 +128,56 @@ def append_labels(
 
     Raises:
         LabelsRefusedError: a field is missing or unknown, the label is not 0 or 1, it was given
-            before the transaction happened, a time has no zone, the amount is negative or not
-            finite, or nobody signs it.
+            before the transaction happened, a time has no zone, the amount is negative, not
+            finite or beyond `MAX_AMOUNT`, or nobody signs it.
     """
     given = rows.iter_rows(named=True) if isinstance(rows, pl.DataFrame) else rows
-    values = [_checked(position, row).model_dump() for position, row in enumerate(given)]
-    if values:
+    new = [_checked(position, row) for position, row in enumerate(given)]
+    if new:
         with store.writing() as connection:
-            if store.dialect == "postgresql":
-                connection.execute(select(func.pg_advisory_xact_lock(_LABEL_LOCK)))
-            connection.execute(insert(labels), values)
-    return len(values)
+            _append(connection, new)
+    return len(new)
+
+
+def append_unsaid(
+    store: PredictionStore, rows: Sequence[AnalystLabel], *, undated: Collection[int] = ()
+) -> tuple[list[AnalystLabel], int]:
+    """Add the labels that have not been said yet, all or none; what was said is not said twice.
+
+    Whoever got no answer sends a label again, and each row counts in the features. A label has
+    been said if its author gave the same one, with the same note, of the same transaction at the
+    same `labelled_at`. For an undated one, whose `labelled_at` is the moment of the request, it is
+    the author's last word on the transaction that counts, for `SAME_WORD_HOURS`.
+
+    Args:
+        store: the store.
+        rows: the labels.
+        undated: positions of those for which nobody said when they became known.
+
+    Returns:
+        For each row the label as it is stored, and how many were added.
+
+    Raises:
+        LabelsRefusedError: as `append_labels`.
+    """
+    given = [_checked(position, row) for position, row in enumerate(rows)]
+    stored: list[AnalystLabel] = []
+    new: list[AnalystLabel] = []
+    with store.writing() as connection:
+        # Before the question: of two requests at once, the second one must see the first.
+        _lock(connection)
+        said = _said_by_author(connection, {label.transaction_id for label in given})
+        for position, label in enumerate(given):
+            words = said.setdefault((label.transaction_id, label.author), [])
+            known = _same(words, label, is_dated=position not in undated)
+            if known is None:
+                new.append(label)
+                words.append(label)
+                words.sort(key=attrgetter("labelled_at"))
+            stored.append(known or label)
+        if new:
+            _append(connection, new)
+    return stored, len(new)
 
 
 def labels_known_on(store: PredictionStore, day: date) -> pl.DataFrame:
@@ -129,8 +185,9 @@ def labels_known_on(store: PredictionStore, day: date) -> pl.DataFrame:
 
     Returns:
         The columns of `FRAME_SCHEMA`: `label_source` is "analyst" and `scenario` null throughout;
-        `amount` is what the label's author gave, null if nothing. Only the labels are read, never
-        the predictions: those are made later from this frame, and a replay would find others.
+        `amount` is what the label's author gave, null if nothing that can be one.
+        Only the labels are read, never the predictions: those are made later from this frame, and a
+        replay would find others.
         Labels of one transaction at one instant keep the order in which they were appended.
     """
     start = datetime.combine(day, time.min, tzinfo=UTC)
@@ -199,21 +256,69 @@ def newest_label_of(transaction_id: ColumnElement[str]) -> ScalarSelect[int]:
     return said.order_by(labels.c.labelled_at.desc(), labels.c.id.desc()).limit(1).scalar_subquery()
 
 
+def _append(connection: Connection, new: Iterable[AnalystLabel]) -> None:
+    _lock(connection)
+    connection.execute(insert(labels), [label.model_dump() for label in new])
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LABEL_LOCK)))
+
+
+def _said_by_author(
+    connection: Connection, transaction_ids: Iterable[str]
+) -> dict[tuple[str, str], list[AnalystLabel]]:
+    """What each author said of these transactions; the word that became known last is last."""
+    names = sorted(transaction_ids)
+    found: dict[tuple[str, str], list[AnalystLabel]] = {}
+    for start in range(0, len(names), _IDS_AT_ONCE):
+        part = names[start : start + _IDS_AT_ONCE]
+        query = select(labels).where(labels.c.transaction_id.in_(part))
+        for row in connection.execute(query.order_by(labels.c.labelled_at, labels.c.id)):
+            found.setdefault((row.transaction_id, row.author), []).append(_label(row))
+    return found
+
+
+def _same(
+    words: Sequence[AnalystLabel], label: AnalystLabel, *, is_dated: bool
+) -> AnalystLabel | None:
+    """The one among an author's words on a transaction that says the same; None if none does."""
+
+    def says_it(word: AnalystLabel) -> bool:
+        return (word.label, word.note) == (label.label, label.note)
+
+    if is_dated:
+        same = (word for word in words if word.labelled_at == label.labelled_at and says_it(word))
+        return next(same, None)
+    if not words or not says_it(words[-1]):
+        return None
+    age = label.labelled_at - words[-1].labelled_at
+    return words[-1] if age < timedelta(hours=SAME_WORD_HOURS) else None
+
+
 def _checked(position: int, row: AnalystLabel | dict[str, Any]) -> AnalystLabel:
-    if isinstance(row, AnalystLabel):
-        return row
     try:
-        return AnalystLabel(**row)
+        label = row if isinstance(row, AnalystLabel) else AnalystLabel(**row)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'label'}: {item['msg']}"
             for item in error.errors(include_input=False)
         )
-        name = row.get("transaction_id")
-        raise LabelsRefusedError(
-            f"label {position} (transaction {name!r}) is refused, and nothing was stored: "
-            f"{problems}"
-        ) from error
+        name = dict(row).get("transaction_id")
+        raise _refused(position, name, problems) from error
+    # Not in the model itself: what an earlier version stored must still be read.
+    if label.amount is not None and label.amount > MAX_AMOUNT:
+        problem = f"amount: greater than {MAX_AMOUNT:g}, beyond which nothing can be summed up"
+        raise _refused(position, label.transaction_id, problem)
+    return label
+
+
+def _refused(position: int, transaction_id: object, problems: str) -> LabelsRefusedError:
+    return LabelsRefusedError(
+        f"label {position} (transaction {transaction_id!r}) is refused, and nothing was stored: "
+        f"{problems}"
+    )
 
 
 def _fetch(store: PredictionStore, query: Select[Any]) -> pl.DataFrame:
@@ -229,6 +334,8 @@ def _label(row: Row[Any]) -> AnalystLabel:
 
 
 def _as_frame_row(row: Row[Any]) -> tuple[Any, ...]:
+    # Rows from before there was a limit; one of them would stop the features of every later day.
+    amount = None if row.amount is not None and row.amount > MAX_AMOUNT else row.amount
     order = row.event_order_us
     if order is None:
         order = (row.event_time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
@@ -238,7 +345,7 @@ def _as_frame_row(row: Row[Any]) -> tuple[Any, ...]:
         order,
         row.payer_id,
         row.payee_id,
-        row.amount,
+        amount,
         row.label,
         row.labelled_at,
         ANALYST,

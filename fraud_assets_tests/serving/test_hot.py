@@ -262,12 +262,17 @@ ERRORS = {
 }
 
 
-@PATHS
-@pytest.mark.parametrize("status", ERRORS)
+OF_THE_REQUEST = (401, 400, 413, 415)
+"""Of a batch the others are told in the entries."""
+
+
+@pytest.mark.parametrize(
+    ("status", "path"),
+    [*((status, SCORE_PATH) for status in ERRORS)]
+    + [(status, BATCH_PATH) for status in OF_THE_REQUEST],
+)
 def test_a_refusal_names_the_request_as_its_sender_did(status: int, path: str) -> None:
     body, headers = ERRORS[status]
-    if path == BATCH_PATH and status in (409, 422, 503, 500):
-        pytest.skip("told in the entry, not of the request")
     answer = ask(body, path, x_request_id="order-17", **headers)
     assert answer.status == status
     assert answer.headers["x-request-id"] == "order-17"

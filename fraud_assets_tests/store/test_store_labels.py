@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import polars as pl
@@ -15,6 +16,7 @@ from fraud_assets.store.labels import (
     AnalystLabel,
     LabelsRefusedError,
     append_labels,
+    append_unsaid,
     label_history,
     labels_after,
     labels_known_on,
@@ -130,6 +132,7 @@ def test_a_frame_of_labels_is_taken_and_times_of_other_zones_become_utc(
         ({"amount": -0.01}, "amount"),
         ({"amount": float("nan")}, "amount"),
         ({"amount": float("inf")}, "amount"),
+        ({"amount": 9.1e14}, "amount: greater than 9e\\+14"),
         ({"amount": "5"}, "amount"),
         ({"amount": True}, "amount"),
         ({"verdict": 1}, "verdict"),
@@ -194,3 +197,81 @@ def test_the_latest_label_is_the_one_that_became_known_last(
     assert {name: label.label for name, label in found.items()} == {"a": 1, "b": 0, "c": 1}
     assert found["c"] == AnalystLabel(**word("c", 1))
     assert latest_labels(store, []) == {}
+
+
+def test_an_amount_from_before_there_was_a_limit_is_no_amount_to_the_features(
+    store: PredictionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(labels, "MAX_AMOUNT", float("inf"))
+        append_labels(store, [word("a", amount=1e15)])
+    append_labels(store, [word("b", amount=9e14)])
+    assert label_history(store, "a")[0].amount == 1e15
+    assert labels_known_on(store, DAY)["amount"].to_list() == [None, 9e14]
+
+
+SECOND = timedelta(seconds=1)
+HOURS = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_dated", "is_new"),
+    [
+        ({}, True, False),
+        ({}, False, False),
+        ({"labelled_at": NOON + SECOND}, True, True),
+        ({"labelled_at": NOON + 23 * HOURS}, False, False),
+        ({"labelled_at": NOON - SECOND}, False, False),  # a clock that is behind
+        ({"labelled_at": NOON + 24 * HOURS}, False, True),
+        ({"label": 0}, True, True),
+        ({"label": 0}, False, True),
+        ({"author": "bob"}, True, True),
+        ({"author": "bob"}, False, True),
+        ({"note": "chargeback"}, True, True),
+        ({"note": "chargeback"}, False, True),
+        ({"transaction_id": "other"}, False, True),
+        ({"amount": 3.0}, True, False),
+    ],
+)
+def test_a_label_that_was_said_is_not_said_again(
+    store: PredictionStore, changes: dict[str, object], is_dated: bool, is_new: bool
+) -> None:
+    first, second = AnalystLabel(**word("a")), AnalystLabel(**word("a") | changes)
+    assert append_unsaid(store, [first]) == ([first], 1)
+    stored, added = append_unsaid(store, [second], undated=() if is_dated else {0})
+    assert (stored, added) == (([second], 1) if is_new else ([first], 0))
+    assert len(labels_after(store, 0, 10)) == 1 + is_new
+
+
+def test_a_word_is_the_same_only_as_long_as_its_author_has_not_changed_it(
+    store: PredictionStore,
+) -> None:
+    fraud, legitimate = AnalystLabel(**word("a")), AnalystLabel(**word("a", 0, NOON + SECOND))
+    again = AnalystLabel(**word("a", at=NOON + 2 * SECOND))
+    assert append_unsaid(store, [fraud, legitimate], undated={0, 1})[1] == 2
+    assert append_unsaid(store, [again], undated={0}) == ([again], 1)
+    # What somebody else says lies between, and changes nothing.
+    append_labels(store, [word("a", 0, NOON + 3 * SECOND, author="bob")])
+    later = AnalystLabel(**word("a", at=NOON + 4 * SECOND))
+    assert append_unsaid(store, [later], undated={0}) == ([again], 0)
+
+
+def test_one_request_says_a_label_once(store: PredictionStore) -> None:
+    one, two = AnalystLabel(**word("a")), AnalystLabel(**word("a", at=NOON + SECOND))
+    assert append_unsaid(store, [one, one, two], undated={2}) == ([one, one, one], 1)
+    assert append_unsaid(store, []) == ([], 0)
+    early = AnalystLabel(**word("a", 0, NOON - SECOND))
+    # Dated before the last word, it is not the last word.
+    assert append_unsaid(store, [early, two], undated={1}) == ([early, one], 1)
+
+
+def test_two_requests_at_once_say_a_label_once(store: PredictionStore, store_url: str) -> None:
+    label = AnalystLabel(**word("a"))
+
+    def send(_: int) -> int:
+        with PredictionStore(store_url) as own:
+            return append_unsaid(own, [label], undated={0})[1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(send, range(12))) == 1
+    assert len(labels_after(store, 0, 10)) == 1

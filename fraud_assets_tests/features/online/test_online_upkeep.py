@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from fraud_assets.features.online.events import LabelEvent, OnlineTransaction
+from fraud_assets.features.online.labels import NO_AMOUNT
+from fraud_assets.features.online.snapshot import restore, save
 from fraud_assets.features.online.state import OnlineFeatures
 
 SECOND_US = 1_000_000
@@ -182,3 +186,63 @@ def test_loaded_rows_of_one_entity_with_equal_keys_are_moved_apart(parity, build
     state.load_transactions(same)
     keys = list(state.payers.histories["A"].keys)
     assert keys == [same["event_order_us"][0], same["event_order_us"][0] + 1]
+
+
+def _told(state):
+    """Everything that the state knows of labels."""
+    return [
+        (name, list(held.known), list(held.frauds or ()), list(held.ticks or ()))
+        for entities in (state.payers, state.payees)
+        for name, held in entities.labels.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    "amount", [1e15, 9.3e14, 1.7e308, -1e15, math.inf, -math.inf, math.nan, None]
+)
+def test_a_label_with_an_amount_that_cannot_be_one_is_learnt_without_it(parity, amount, tmp_path):
+    features = parity.feature_set_of("everything")
+    state, loaded = OnlineFeatures(features), OnlineFeatures(features)
+    state.add_label(LabelEvent(START, 1, 12.5, "A", "X"))
+    state.add_label(LabelEvent(START + 1, 1, amount, "A", "X"))
+    wanted = [
+        (name, [START, START + 1], [START, START + 1], [125_000, NO_AMOUNT]) for name in ("A", "X")
+    ]
+    assert _told(state) == wanted
+    save(state, tmp_path / "state", "")
+    restored = restore(features, tmp_path / "state", late_days=2.0)
+    assert restored is not None
+    assert _told(restored[0]) == wanted
+
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=START)
+    loaded.load_labels(
+        pl.DataFrame(
+            {
+                "payer_id": ["A", "A"],
+                "payee_id": ["X", "X"],
+                "event_time": [at - timedelta(days=60)] * 2,
+                "label_known_at": [at, at + timedelta(microseconds=1)],
+                "label": [1, 1],
+                "amount": [12.5, amount],
+            }
+        )
+    )
+    assert _told(loaded) == wanted
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_label_that_cannot_be_held_changes_nothing(parity, label):
+    state = OnlineFeatures(parity.feature_set_of("everything"))
+    state.add_label(LabelEvent(START, 1, 12.5, "A", "X"))
+    before = _told(state)
+    for payer in ("A", "new"):
+        with pytest.raises(OverflowError):
+            state.add_label(LabelEvent(1 << 63, label, 1.0, payer, "X"))
+    assert _told(state) == before
+    (held,) = (held for name, held in state.payers.labels.items() if name == "A")
+    for ticks in (1 << 63, -(1 << 63) - 1):
+        with pytest.raises(OverflowError):
+            held.add(START + 1, label, ticks)
+        with pytest.raises(OverflowError):
+            held.add_fraud(START + 1, ticks)
+    assert _told(state) == before
