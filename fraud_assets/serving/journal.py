@@ -121,6 +121,11 @@ class Journal:
             self._next_sequence = max(found)
             self._write_mark()
         except OSError as error:
+            # Else the next try would find the journal taken, by this very process.
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+            self.received = 0
             raise self._cannot(error) from error
         if self._fsync:
             self._syncer = ThreadPoolExecutor(1, thread_name_prefix="journal-sync")
@@ -231,6 +236,10 @@ class Journal:
         except OSError as error:
             self._take_back()
             _fail(waiting, self._cannot(error))
+            return
+        except JournalError as error:
+            # The folder was made anew, and another process was quicker to take it.
+            _fail(waiting, error)
             return
         if self._syncer is None:
             self._acknowledge(segment, len(data), waiting)

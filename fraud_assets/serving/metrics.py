@@ -8,6 +8,7 @@ through files in `PROMETHEUS_MULTIPROC_DIR` (see `server`).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from fraud_assets.serving.writer import WriterStatus
 from fraud_assets.store.answers import StoredAnswer
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,6 +106,14 @@ class ServingMetrics:
             "journal_waiting", "Answers in the journal that the store does not have yet",
             registry=add, multiprocess_mode="livesum",
         )  # fmt: skip
+        self._refused = Gauge(
+            "journal_set_aside", "Answers that the store cannot take, kept in refused.jsonl",
+            registry=add, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self._failing = Gauge(
+            "store_failing_seconds", "For how long the store has taken no answers; 0 if it does",
+            registry=add, multiprocess_mode="livemax",
+        )  # fmt: skip
         self._events = Gauge(
             "state_events", "Transactions that the feature state holds",
             registry=add, multiprocess_mode="livemax",
@@ -160,15 +170,18 @@ class ServingMetrics:
         """Count a transaction that had been answered before."""
         self._repeated.inc()
 
-    def observe_upkeep(self, *, journal_waiting: int, state_events: int) -> None:
-        """Set what is as it is now instead of counted; called every few seconds.
+    def observe_upkeep(self, writer: WriterStatus, *, state_events: int) -> None:
+        """Set what is as it is now, instead of counted; called every now and then.
 
         Args:
-            journal_waiting: answers that the store does not have yet.
-            state_events: transactions that the feature state holds.
+            writer: how far the store is behind the journal.
+            state_events: transactions that the state of the features holds.
         """
         self._features.flush()
-        self._waiting.set(journal_waiting)
+        self._waiting.set(writer.waiting)
+        self._refused.set(writer.refused + writer.conflicting)
+        since = writer.failing_since
+        self._failing.set(0.0 if since is None else max(0.0, time.time() - since))
         self._events.set(state_events)
 
     def observe_models(self, models: Iterable[ServedModel]) -> None:

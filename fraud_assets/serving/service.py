@@ -167,8 +167,7 @@ class ScoringService:
             except Exception:  # noqa: BLE001 - whatever it is, it must not end the upkeep
                 _log.exception("the upkeep failed")
             self.metrics.observe_upkeep(
-                journal_waiting=self.writer.status.waiting,
-                state_events=self._answering.history.state.size,
+                self.writer.status, state_events=self._answering.history.state.size
             )
             if time.monotonic() >= snapshot_at:
                 await self._save_snapshot()

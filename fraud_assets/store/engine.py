@@ -48,6 +48,12 @@ _POSTGRESQL_OUTAGES: Final = (
 )
 """Beginnings of SQLSTATE codes."""
 
+SPARE_CONNECTIONS: Final = 45
+"""Beside five that stay open, to PostgreSQL: the API answers up to forty slow routes at once, and
+its writer must not wait for them."""
+
+POOL_TIMEOUT_SECONDS: Final = 10.0
+
 _BEGIN_OPTION: Final = "fraud_assets_begin"
 _MIGRATE: Final = "fraud_assets.store.migrate.migrate(url)"
 
@@ -217,9 +223,18 @@ def open_engine(url: URL) -> Engine:
         ),
     }
     if url.get_backend_name() == "postgresql":
-        ours = {"connect_timeout": 10, "options": "-c timezone=UTC"}
+        ours = {
+            "connect_timeout": 10,
+            "options": "-c timezone=UTC",
+            # A server that is cut off without a word is given up within a minute.
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+        }
         connect = {name: value for name, value in ours.items() if name not in url.query}
         options |= {"pool_pre_ping": True, "connect_args": connect}
+        options |= {"max_overflow": SPARE_CONNECTIONS, "pool_timeout": POOL_TIMEOUT_SECONDS}
     else:
         options |= {"connect_args": {"timeout": LOCK_TIMEOUT_SECONDS}}
     try:
@@ -243,10 +258,15 @@ def begin(engine: Engine, mode: str = "IMMEDIATE") -> Iterator[Connection]:
             of the transaction. That is undone then, unless it was the commit that was not answered.
     """
     from sqlalchemy.exc import DatabaseError, OperationalError
+    from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
     place = describe_url(engine.url)
     try:
         connection = engine.connect()
+    except PoolTimeoutError as error:
+        raise StoreUnavailableError(
+            f"all connections to the store {place} are in use; try again, or ask for less at once"
+        ) from error
     except DatabaseError as error:
         raise StoreUnavailableError(
             f"the store {place} cannot be opened: {first_line(error)}; check that the server "

@@ -55,9 +55,7 @@ def texts(values: pl.Series, csv: CsvFormat) -> pl.Series:
         out = verbatim(values)
     if dtype.is_numeric():
         return out
-    blank = (" ", "\t", "\r", "\n", "\u00a0")
-    if any(out.str.starts_with(b).any() or out.str.ends_with(b).any() for b in blank):
-        out = out.str.strip_chars()
+    out = out.str.strip_chars()
     missing = out.is_in(csv.null_values)
     return out.set(missing, None) if missing.any() else out
 

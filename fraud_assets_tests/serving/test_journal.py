@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -447,3 +448,18 @@ def test_a_broken_line_is_set_aside_with_the_reason_and_the_rest_is_read(tmp_pat
     (refused,) = map(json.loads, (tmp_path / "refused.jsonl").read_text().splitlines())
     assert refused["record"] == line.decode("utf-8", "backslashreplace")
     assert "not an answer" in refused["reason"]
+
+
+def test_a_journal_that_could_not_be_opened_can_be_opened_later(tmp_path, monkeypatch):
+    journal = Journal(tmp_path, "w0")
+
+    def full(_journal: Journal) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_write_mark", full)
+        for _ in range(2):  # the second try says the same, and not that the journal is taken
+            with pytest.raises(JournalError, match="No space left"):
+                journal.open(1)
+    journal.open(1)
+    journal.close()

@@ -115,7 +115,8 @@ def test_the_features_of_every_nth_transaction_are_summed_up(rows) -> None:
 
 
 WORKER = """
-import json, os, sys
+import json, os, sys, time
+from fraud_assets.serving.writer import WriterStatus
 from fraud_assets.serving.metrics import ServedModel, ServingMetrics, forget_dead_workers
 from fraud_assets_tests.serving.test_serving_metrics import answer
 forget_dead_workers()
@@ -123,7 +124,11 @@ metrics = ServingMetrics()
 metrics.observe_answer(answer(), 0.001)
 metrics.observe_features(("amount",), [2.0])
 metrics.observe_models([ServedModel("champion", sys.argv[1], "h", "onnx")])
-metrics.observe_upkeep(journal_waiting=int(sys.argv[1]), state_events=7)
+status = WriterStatus(
+    waiting=int(sys.argv[1]), stored=0, conflicting=1, refused=2, last_error="away",
+    failing_since=time.time() - 100,
+)
+metrics.observe_upkeep(status, state_events=7)
 print(json.dumps(metrics.render().decode()))
 """
 
@@ -143,6 +148,8 @@ def test_workers_are_added_up_and_a_dead_one_only_counts_for_what_it_did(tmp_pat
     assert found["scored_transactions_total", frozenset(labels.items())] == 2
     assert found["feature_sum", frozenset({("feature", "amount")})] == 4.0
     assert found["journal_waiting", frozenset()] == 4
+    assert found["journal_set_aside", frozenset()] == 3
+    assert 100 <= found["store_failing_seconds", frozenset()] < 160
     versions = {
         dict(labels)["version"]
         for (name, labels), number in found.items()

@@ -17,7 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fraud_assets.serving import server
 from fraud_assets.serving.server import ServerInUseError, claim_worker
+from fraud_assets.settings import ApiSettings, Settings
 from fraud_assets.store.answers import answers_since, get_answer
 from fraud_assets.store.engine import PredictionStore
 from fraud_assets_tests.serving.redis_server import RedisServer
@@ -318,3 +320,20 @@ def test_each_worker_has_a_name_of_its_own_and_the_next_one_takes_a_dead_ones(tm
     finally:
         second.kill()
         second.wait()
+
+
+def test_workers_believe_the_address_that_was_bound_whatever_the_file_says_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("FRAUD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("fraud_api__host", "127.0.0.1")
+    monkeypatch.chdir(tmp_path)
+    bound = Settings(_env_file=None, api=ApiSettings(host="0.0.0.0", require_keys=True))
+    with monkeypatch.context() as patch:
+        for name in ("HOST", "PORT", "WORKERS", "REQUIRE_KEYS"):
+            patch.setenv(f"FRAUD_API__{name}", "1")
+        server._tell_workers(bound)
+        (tmp_path / ".env").write_text("FRAUD_API__HOST=127.0.0.1\n")
+        assert not Settings().api.is_loopback
+        assert Settings().api.require_keys

@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError
 
-from fraud_assets.store import predictions
+from fraud_assets.store import engine, predictions
 from fraud_assets.store.answers import StoredAnswer, get_answer, insert_answers
 from fraud_assets.store.engine import PredictionStore, StoreUnavailableError
 from fraud_assets.store.labels import append_labels, labels_after
@@ -254,3 +254,15 @@ def test_a_reader_of_labels_passes_over_none_that_is_committed_later(
                 seen.append(label.transaction_id)
             time.sleep(0.02)
     assert seen == ["slow", "quick"]
+
+
+def test_when_all_connections_are_in_use_the_store_is_away_for_now(
+    postgresql: PredictionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SPARE_CONNECTIONS", 0)
+    monkeypatch.setattr(engine, "POOL_TIMEOUT_SECONDS", 0.1)
+    with PredictionStore(postgresql._url) as small, ExitStack() as held:
+        for _ in range(5):
+            held.enter_context(small.reading())
+        with pytest.raises(StoreUnavailableError, match="all connections"):
+            held.enter_context(small.reading())
