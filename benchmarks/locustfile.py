@@ -1,7 +1,7 @@
 """Realistic traffic for the scoring API, by Locust: for trying out an installation of one's own.
 
-    python -m venv /tmp/locust && /tmp/locust/bin/pip install locust
-    FRAUD_API_KEY=fa_… /tmp/locust/bin/locust -f benchmarks/locustfile.py \
+    python -m venv .locust && .locust/bin/pip install locust
+    FRAUD_API_KEY=fa_… .locust/bin/locust -f benchmarks/locustfile.py \
         --host http://127.0.0.1:8000 --headless --users 20 --spawn-rate 5 --run-time 1m
 
 Without `--headless` it shows its own page on port 8089. It needs nothing of this project. The key

@@ -5,9 +5,10 @@
 
 The service runs on a prepared installation. Transactions of a simulated population happen "now", at
 an even rate. The history in the lake holds, as far back as the state of the features remembers, a
-stretch of just as many transactions a second: as much is forgotten as comes in, and the state
-should keep its size. (The memory of answers for repeated requests, which otherwise fills up for
-hours, is set small, and so is the time for which late transactions are awaited.)
+stretch of just as many transactions a second: as much expires as comes in, and the state, which
+lets go of expired ones in bulk, should stay within twice its size. (The memory of answers for
+repeated requests, which otherwise fills up for hours, is set small, and so is the time for which
+late transactions are awaited.)
 
 Every five seconds it is looked at: memory, open files, threads, what the journal holds that the
 database does not, what the state holds, and the latencies since, counted from when a transaction

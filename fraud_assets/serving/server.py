@@ -9,8 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
 from typing import IO, Final
 
 import uvicorn
@@ -129,7 +131,14 @@ def run(settings: Settings, bound: socket.socket) -> None:
 
         Multiprocess(config, sockets=[bound]).run()
     else:
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            # Uvicorn raises it again once all is done, and the process would end by it.
+            signal.signal(ending, _is_done)
         uvicorn.Server(config).run(sockets=[bound])
+
+
+def _is_done(_signal: int, _frame: FrameType | None) -> None:
+    """The server has ended in order, as it was told to."""
 
 
 def _tell_workers(settings: Settings) -> None:
