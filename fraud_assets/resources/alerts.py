@@ -252,24 +252,16 @@ def _unlogged() -> Iterator[list[str]]:
     """
     for name in ("apprise", "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_keep_back)  # the same one is added only once
-    _let_speak(logging.getLogger("apprise"))
     lines: list[str] = []
     before = _unlogged_lines.set(lines)
+    # A progress display turns all logging off, and what is not logged cannot be kept back.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.NOTSET)
     try:
         yield lines
     finally:
+        logging.disable(disabled)
         _unlogged_lines.reset(before)
-
-
-def _let_speak(logger: logging.Logger) -> None:
-    """Let a logger's warnings reach its filters, whatever other code made of the logging.
-
-    Configuring the logging from a file, as Optuna's and Evidently's databases do when they are
-    opened, disables every logger that there is. The cause of a failed delivery was lost by that.
-    """
-    logger.disabled = False
-    if not logger.isEnabledFor(logging.WARNING):
-        logger.setLevel(logging.WARNING)
 
 
 def _keep_back(record: logging.LogRecord) -> bool:

@@ -47,6 +47,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         simulator=SimulatorConfig(transactions_per_day=8000),
     )
     (folder / "instance").mkdir()
-    with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance, quiet_logs():
-        closed = list(Simulation(settings, instance).run(LIVE_DAYS))
+    with dg.DagsterInstance.local_temp(str(folder / "instance")) as instance:
+        with quiet_logs():  # not for the tests that follow: it silences the whole process
+            closed = list(Simulation(settings, instance).run(LIVE_DAYS))
         yield Installation(settings, instance, Lake(settings.lake_root), closed)

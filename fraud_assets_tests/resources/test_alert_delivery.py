@@ -22,6 +22,7 @@ from fraud_assets.resources.alerts import (
     deliver_pending,
 )
 from fraud_assets.settings import AlertSettings
+from fraud_assets.simulation import quiet_logs
 from fraud_assets.store import alerts as outbox
 from fraud_assets.store.alerts import MAX_ATTEMPTS, StoredAlert, raise_alert, recent
 from fraud_assets.store.engine import PredictionStore
@@ -113,21 +114,14 @@ def test_a_server_that_fails_and_recovers_gets_the_alert_in_the_end(
     assert len({one["message"] for one in webhook.got}) == 1  # one id
 
 
-def test_the_cause_is_told_also_where_other_code_has_silenced_the_loggers(
+def test_the_cause_is_told_also_beside_a_progress_display(
     store: PredictionStore, webhook: Any
 ) -> None:
     put(store, drift())
-    box = channels(webhook.url())
     webhook.status = 500
-    spoken = logging.getLogger("apprise")
-    before = spoken.level
-    try:
-        spoken.setLevel(logging.CRITICAL)
-        spoken.disabled = True
-        done = deliver_pending(store, box, NOON)
-    finally:
-        spoken.disabled = False
-        spoken.setLevel(before)
+    with quiet_logs():
+        done = deliver_pending(store, channels(webhook.url()), NOON)
+        assert logging.root.manager.disable == logging.WARNING
     assert "answered 500" in done.problems[0]
 
 
