@@ -54,7 +54,7 @@ format: install ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-backfill bench-training bench-handbook bench-loop bench-paysim bench-online bench-store bench-serving ## Run all benchmarks
+bench: bench-backfill bench-training bench-handbook bench-loop bench-paysim $(if $(HANDBOOK),bench-online) bench-store bench-serving ## Run all benchmarks
 
 bench-backfill: install ## 6.3 million rows in 31 days, against the bare library calls
 	$(BIN)/python benchmarks/backfill.py
@@ -71,8 +71,8 @@ bench-loop: install ## Our loop against never, daily, weekly and triggered retra
 bench-paysim: install ## What PaySim's balances claim (PAYSIM=/path/to/paysim_log.csv)
 	$(BIN)/python benchmarks/paysim.py $(if $(PAYSIM),--data "$(PAYSIM)")
 
-bench-online: install ## Online features: equal to batch, and how fast (HANDBOOK=/path adds the Handbook)
-	$(BIN)/python benchmarks/online_features.py $(if $(HANDBOOK),--handbook "$(HANDBOOK)")
+bench-online: install ## Online features: equal to batch, and how fast (HANDBOOK=/path/to/handbook_raw.parquet)
+	$(BIN)/python benchmarks/online_features.py --handbook "$(HANDBOOK)"
 
 bench-store: install ## A day of predictions into PostgreSQL, against COPY
 	$(BIN)/python benchmarks/store.py
