@@ -130,3 +130,10 @@ def _recorded(connection: Connection, decision: StoredDecision) -> StoredDecisio
 
 def _decision(row: Row[Any]) -> StoredDecision:
     return StoredDecision(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def last_closed_day(store: PredictionStore) -> date | None:
+    """The newest day that was decided on; None before the first."""
+    with store.reading() as connection:
+        found: date | None = connection.execute(select(func.max(decisions.c.day))).scalar_one()
+    return found

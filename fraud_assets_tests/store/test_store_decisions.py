@@ -16,6 +16,7 @@ from fraud_assets.store import decisions, schema
 from fraud_assets.store.decisions import (
     StoredDecision,
     history,
+    last_closed_day,
     last_retraining,
     latest_of,
     record,
@@ -194,3 +195,12 @@ def test_sqlite_refuses_to_replace_a_decision_by_its_id_or_by_its_fingerprint(
         ):
             connection.execute(statement, [forged])
         assert history(store) == [stored]
+
+
+def test_the_last_closed_day_is_the_newest_one_whichever_was_decided_on_last(
+    store: PredictionStore,
+) -> None:
+    assert last_closed_day(store) is None
+    for number in (5, 9, 7):  # the last one is closed again
+        record(store, decided(number))
+    assert last_closed_day(store) == day(9)

@@ -19,7 +19,7 @@ from fraud_assets.serving.problems import ProblemError
 from fraud_assets.serving.routes.common import Labeller, Reader, Service, problems
 from fraud_assets.serving.service import ScoringService
 from fraud_assets.store.answers import get_answer
-from fraud_assets.store.decisions import history
+from fraud_assets.store.decisions import last_closed_day
 from fraud_assets.store.labels import MAX_AMOUNT, AnalystLabel, append_unsaid, label_history
 from fraud_assets.store.predictions import get
 from fraud_assets.store.records import EPOCH, MICROSECOND
@@ -29,9 +29,6 @@ router = APIRouter(prefix="/v1/labels", tags=["labels"])
 MAX_LABELS: Final = 1_000
 _NAMED: Final = 20
 """Unknown transactions that a refusal names."""
-
-_LOOKED_THROUGH: Final = 100
-"""Newest decisions among which the last closed day is; a day may be decided on again later."""
 
 
 @router.post(
@@ -120,8 +117,7 @@ class _Limits:
     @classmethod
     def of(cls, service: ScoringService) -> Self:
         columns = service.profile.columns
-        decided = history(service.store, limit=_LOOKED_THROUGH, newest_first=True)
-        closed = max((decision.day for decision in decided), default=None)
+        closed = last_closed_day(service.store)
         return cls(
             now=datetime.now(UTC),
             ahead=timedelta(seconds=service.settings.api.max_ahead_seconds),

@@ -18,14 +18,11 @@ from fraud_assets.serving.retraining import (
 )
 from fraud_assets.serving.routes.common import Reader, Service, Trainer, problems
 from fraud_assets.serving.service import ScoringService
-from fraud_assets.store.decisions import history
+from fraud_assets.store.decisions import last_closed_day
 
 router = APIRouter(prefix="/v1/retrainings", tags=["retrainings"])
 
 RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-
-_LOOKED_THROUGH = 100
-"""Newest decisions among which the last closed day is; a day may be decided on again later."""
 
 
 @router.post("", status_code=202, responses=problems(409, 422, body=True))
@@ -67,10 +64,10 @@ def _retrainings(request: Request) -> Retrainings:
 
 
 def _last_closed_day(service: ScoringService) -> date:
-    decided = history(service.store, limit=_LOOKED_THROUGH, newest_first=True)
-    if not decided:
+    closed = last_closed_day(service.store)
+    if closed is None:
         raise ProblemError(409, "no day has been closed yet: give the `day` to train as of")
-    return max(decision.day for decision in decided)
+    return closed
 
 
 def _unavailable(error: DagsterUnavailableError) -> ProblemError:
