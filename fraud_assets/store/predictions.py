@@ -9,24 +9,19 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 import polars as pl
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Select,
     Text,
-    and_,
     case,
     cast,
     delete,
     func,
     insert,
-    literal_column,
-    or_,
     select,
 )
 
@@ -61,29 +56,6 @@ _COLUMNS: Final = ("day", *SCHEMA)
 
 class PredictionsRefusedError(ValueError):
     """A frame that is not one day's predictions of one model; the message says where."""
-
-
-@dataclass(frozen=True)
-class PredictionFilter:
-    """Which predictions to list; None does not restrict. Days are inclusive.
-
-    Payers have no index of their own: give a range of days with a payer.
-    """
-
-    first_day: date | None = None
-    last_day: date | None = None
-    decision: str | None = None
-    payer_id: str | None = None
-    min_score: float | None = None
-
-
-@dataclass(frozen=True)
-class PageKey:
-    """Where a page ended; the next one begins behind it."""
-
-    day: date
-    score: float
-    transaction_id: str
 
 
 def replace_day(store: PredictionStore, day: date, frame: pl.DataFrame) -> int:
@@ -122,57 +94,6 @@ def read_day(store: PredictionStore, day: date) -> pl.DataFrame:
     return found.drop("day").sort("event_time", "transaction_id")
 
 
-def list_predictions(
-    store: PredictionStore,
-    wanted: PredictionFilter | None = None,
-    *,
-    limit: int = 100,
-    after: PageKey | None = None,
-) -> pl.DataFrame:
-    """One page of predictions: newest day first, then the highest score, then transaction id.
-
-    Args:
-        store: the store.
-        wanted: which rows; all when None.
-        limit: at most this many rows.
-        after: `page_end` of the page before. Pages stay apart even if days are written between.
-
-    Returns:
-        The columns of `SCHEMA` behind a column `day`.
-
-    Raises:
-        ValueError: `limit` is below 1, or the decision is neither "alert" nor "pass".
-    """
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1, not {limit}")
-    query = _rows().where(*_conditions(wanted or PredictionFilter()))
-    table = predictions.c
-    if after is not None:
-        same_day = table.day == after.day
-        query = query.where(
-            or_(
-                table.day < after.day,
-                and_(same_day, table.score < after.score),
-                and_(
-                    same_day,
-                    table.score == after.score,
-                    table.transaction_id > after.transaction_id,
-                ),
-            ),
-            table.day <= after.day,  # implied, and what the key can use
-        )
-    order = (table.day.desc(), table.score.desc(), table.transaction_id)
-    return _fetch(store, query.order_by(*order).limit(limit))
-
-
-def page_end(page: pl.DataFrame) -> PageKey | None:
-    """The key to ask `list_predictions` for the page behind this one; None behind an empty one."""
-    if page.is_empty():
-        return None
-    last = page.row(-1, named=True)
-    return PageKey(last["day"], last["score"], last["transaction_id"])
-
-
 def get(store: PredictionStore, transaction_id: str) -> dict[str, Any] | None:
     """The latest prediction of a transaction (`day` and the columns of `SCHEMA`), or None."""
     query = _rows().where(predictions.c.transaction_id == transaction_id)
@@ -189,9 +110,12 @@ def counts_by_day(
     """
     table = predictions.c
     alerts = func.sum(case((table.decision == ALERT, 1), else_=0))
+    within = [table.day >= first_day] if first_day is not None else []
+    if last_day is not None:
+        within.append(table.day <= last_day)
     query = (
         select(table.day, table.model_version, func.count(), alerts)
-        .where(*_conditions(PredictionFilter(first_day, last_day)))
+        .where(*within)
         .group_by(table.day, table.model_version)
         .order_by(table.day)
     )
@@ -219,25 +143,6 @@ def _fetch(store: PredictionStore, query: Select[Any]) -> pl.DataFrame:
     stored = {"day": pl.Date(), **SCHEMA, "reasons": pl.Utf8()}
     frame = pl.DataFrame(rows, schema=stored, orient="row")
     return frame.with_columns(pl.col("reasons").str.json_decode(SCHEMA["reasons"]))
-
-
-def _conditions(wanted: PredictionFilter) -> list[ColumnElement[bool]]:
-    if wanted.decision not in (None, ALERT, PASS):
-        raise ValueError(f"decision is '{ALERT}' or '{PASS}', not '{wanted.decision}'")
-    table = predictions.c
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.first_day is not None:
-        conditions.append(table.day >= wanted.first_day)
-    if wanted.last_day is not None:
-        conditions.append(table.day <= wanted.last_day)
-    if wanted.decision is not None:
-        # Spelt out, not bound: SQLite uses a partial index only for a value that it can read.
-        conditions.append(table.decision == literal_column(f"'{wanted.decision}'"))
-    if wanted.payer_id is not None:
-        conditions.append(table.payer_id == wanted.payer_id)
-    if wanted.min_score is not None:
-        conditions.append(table.score >= wanted.min_score)
-    return conditions
 
 
 def _checked(day: date, frame: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,11 +18,9 @@ from sqlalchemy import text
 
 from fraud_assets.store import predictions
 from fraud_assets.store.engine import PredictionStore
+from fraud_assets.store.listing import ListingFilter, ScoredRow, list_scored, page_end
 from fraud_assets.store.predictions import (
-    PredictionFilter,
     PredictionsRefusedError,
-    list_predictions,
-    page_end,
     read_day,
     replace_day,
 )
@@ -210,14 +210,21 @@ def test_two_writers_of_one_day_take_turns(
     assert any(left.equals(frame) for frame in frames)
 
 
+def in_frame(rows: list[ScoredRow]) -> pl.DataFrame:
+    """Listed predictions as they were given, behind their day."""
+    times = pl.from_epoch("event_time_us", "us").dt.replace_time_zone("UTC").alias("event_time")
+    found = pl.DataFrame([msgspec.structs.asdict(row) for row in rows], infer_schema_length=None)
+    return found.with_columns(times).select("day", *predictions.SCHEMA).cast(predictions.SCHEMA)
+
+
 def test_pages_together_are_the_whole_list_in_order(
     store: PredictionStore, day_frame: MakeDay
 ) -> None:
     for day in (DAY, NEXT):
         replace_day(store, day, day_frame(day, 130))
     pages, after = [], None
-    while not (page := list_predictions(store, limit=37, after=after)).is_empty():
-        pages.append(page)
+    while page := list_scored(store, limit=37, after=after):
+        pages.append(in_frame(page))
         after = page_end(page)
     listed = pl.concat(pages)
     expected = pl.concat(
@@ -229,20 +236,24 @@ def test_pages_together_are_the_whole_list_in_order(
 def test_filters_restrict_the_list(store: PredictionStore, day_frame: MakeDay) -> None:
     for day in (DAY, NEXT):
         replace_day(store, day, day_frame(day, 130))
-    alerts = list_predictions(store, PredictionFilter(decision="alert", last_day=DAY))
+
+    def listed(limit: int = 100, **wanted: Any) -> pl.DataFrame:
+        return in_frame(list_scored(store, ListingFilter(**wanted), limit=limit))
+
+    alerts = listed(decision="alert", last_day=DAY)
     assert alerts.height == 13
     assert alerts["day"].unique().to_list() == [DAY]
-    payer = list_predictions(store, PredictionFilter(payer_id="payer-5", first_day=NEXT))
+    payer = listed(payer_id="payer-5", first_day=NEXT)
     assert payer["payer_id"].unique().to_list() == ["payer-5"]
     assert payer.height == day_frame(NEXT, 130).filter(pl.col("payer_id") == "payer-5").height
-    high = list_predictions(store, PredictionFilter(min_score=0.455), limit=1000)
+    high = listed(min_score=0.455, limit=1000)
     assert high["score"].min() == 0.455
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"wanted": PredictionFilter(decision="x' OR 1")}])
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"wanted": ListingFilter(decision="x' OR 1")}])
 def test_a_senseless_question_is_refused(store: PredictionStore, wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"limit must be|decision is"):
-        list_predictions(store, **wrong)
+        list_scored(store, **wrong)
 
 
 def test_a_transaction_is_found_with_its_latest_prediction(
